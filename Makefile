@@ -1,0 +1,63 @@
+# Two commands: `make demo` shows it, `make test` proves it. Both build their own .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types walls unit readme bench conformance host-suites faults clean
+
+demo: .venv/demo
+	$(BIN)/python example_apps/demo.py
+
+test: lint types walls unit
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+walls: .venv/ready
+	$(BIN)/lint-imports
+
+unit: .venv/ready
+	$(BIN)/pytest
+
+# Writes the README's generated tables; `make test` compares them.
+readme: .venv/ready
+	WRITE_README=1 $(BIN)/pytest -q tests/config/test_readme.py
+
+# What a request pays, beside peers: benchmarks/. Wants a machine that does nothing else.
+bench: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python benchmarks/exchange.py
+
+# A fresh Debian or Ubuntu has Python without its venv module: where we may, we add it, else we say how.
+.venv/pyvenv.cfg:
+	$(PYTHON) -m venv .venv 2>/dev/null \
+		|| { rm -rf .venv; apt-get update -q && apt-get install -qy python3-venv && $(PYTHON) -m venv .venv; } \
+		|| { echo "Python's venv module is missing: run 'sudo apt-get install python3-venv', then make again."; exit 1; }
+
+.venv/demo .venv/ready: .venv/%: .venv/pyvenv.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(subst ready,test,$*)]'
+	touch $@
+
+# Every promise on every server, over real sockets: written to tests/conformance/TABLE.md.
+conformance: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[conformance]'
+	$(BIN)/python tests/conformance/table.py
+
+# What this package and its peers lose while a collector misbehaves: about ten minutes, written to FAULTS.md.
+faults: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m benchmarks.faults
+
+# The frameworks' own suites, without our middleware and with it in every app they build.
+# Flask's suite needs an older pytest than ours.
+host-suites:
+	$(PYTHON) -m venv .hosts
+	.hosts/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' 'pytest<9' trio python-multipart
+	.hosts/bin/python tests/hosts/run.py
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
