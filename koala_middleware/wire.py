@@ -1,0 +1,262 @@
+"""What goes over the wire: entries, the batches they form, and the request bodies batches become.
+
+Each entry is encoded once, alone, so a batch is only joined bytes and no entry can spoil another.
+Must not know where an entry came from (a request, a script) or how it travels (threads, HTTP, files).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
+
+from koala_middleware.values import to_json
+
+EntryKind = Literal["identify", "track", "page"]
+
+ENTRIES_PER_KIND = 30  # the endpoint takes no more of each kind in one request
+BATCH_BYTES = 500 * 1024  # what peers' endpoints take at most (475 kB and up); a body stays below it
+
+_ARRAYS: Mapping[EntryKind, str] = {"identify": "identifies", "track": "events", "page": "page_views"}
+_ARRAYS_BYTES = sum(len(f',"{array}":[]') for array in _ARRAYS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whom a batch is about: the profile behind one `ko_id`, the person behind one email, or both."""
+
+    profile_id: str | None = None
+    email: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Batches of one key are delivered in the order they were made."""
+        return self.profile_id or self.email or ""
+
+    def joined(self, other: Person) -> Person | None:
+        """Both as one, where nothing says that they are two people; else None."""
+        profile_ids = {self.profile_id, other.profile_id} - {None}
+        emails = {self.email, other.email} - {None}
+        if self.key != other.key or len(profile_ids) > 1 or len(emails) > 1:
+            return None
+        return Person(self.profile_id or other.profile_id, self.email or other.email)
+
+    def path(self, public_api_key: str) -> str:
+        return f"/web/projects/{quote(public_api_key, safe='')}/batch"
+
+    def head(self) -> Mapping[str, str]:
+        return _present(profile_id=self.profile_id, email=self.email)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The company a batch is about."""
+
+    domain: str | None = None
+    account_id: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"account:{self.account_id or self.domain}"
+
+    def path(self, public_api_key: str) -> str:
+        return f"/web/projects/{quote(public_api_key, safe='')}/accounts/batch"
+
+    def head(self) -> Mapping[str, str]:
+        return _present(domain=self.domain, account_id=self.account_id)
+
+
+Subject = Person | Account
+
+
+class Call(NamedTuple):
+    """One thing said, before it is encoded: of whom, what kind, its event or page name, its data, and when.
+
+    `at` is in nanoseconds since the epoch: when the call was made, not when it is delivered.
+    """
+
+    subject: Subject
+    kind: EntryKind
+    name: str | None
+    data: Any
+    at: int
+    message_id: str | None = None
+    context: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One identify, event or page view, encoded: `body` is one JSON object in UTF-8."""
+
+    kind: EntryKind
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one exchange says of one person or company.
+
+    Attributes:
+        ip: The visitor's address, only where the site asks to forward it.
+    """
+
+    subject: Subject
+    entries: tuple[Entry, ...]
+    ip: str | None = None
+
+
+def entry_object(call: Call, context: Mapping[str, Any]) -> dict[str, Any]:
+    """One call in the protocol's shape.
+
+    The message id (UUID v7, so that it sorts by time) and `sent_at` are fixed here, once, before anything is
+    sent: a retry repeats them, and is counted once.
+
+    Args:
+        context: What the request tells about the call: page, user agent, locale, library.
+    """
+    stamped = {"message_id": call.message_id or new_message_id(), "sent_at": timestamp(call.at)}
+    context = {**context, **call.context} if call.context else context
+    match call.kind:
+        case "identify":
+            return {"type": "identify", **stamped, "traits": call.data}
+        case "track":
+            return {
+                "type": "track",
+                "event": call.name,
+                **stamped,
+                "properties": call.data,
+                "context": context,
+            }
+        case "page":
+            page = {**context.get("page", {}), **call.data}
+            if call.name is not None:
+                page["title"] = call.name
+            return {
+                "message_id": stamped["message_id"],
+                "page": page,
+                "visit_start": stamped["sent_at"],
+                "context": context,
+            }
+
+
+def new_message_id() -> str:
+    """A UUID v7: sorts by the time it was made."""
+    from uuid6 import uuid7  # noqa: PLC0415  (6 ms: loaded when a client is made)
+
+    return str(uuid7())
+
+
+def timestamp(nanoseconds: int) -> str:
+    """`2022-11-09T23:57:14.776Z`: ISO 8601, UTC, milliseconds."""
+    moment = datetime.fromtimestamp(nanoseconds // 1_000_000 / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+BatchObject = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Draft:
+    """A batch before it is encoded: one person's or company's calls, in the order they were made."""
+
+    subject: Subject
+    calls: list[Call]
+
+    def body(self, context: Mapping[str, Any], ip: str | None = None) -> BatchObject:
+        """The batch in the protocol's shape, still in Python's values.
+
+        `{"profile_id": …, "email": …, "identifies": […], "events": […], "page_views": […]}`; empty arrays are
+        left out.
+
+        Args:
+            context: What the request tells about each entry: page, user agent, locale, library.
+            ip: The visitor's address, only where the site forwards it.
+        """
+        body: BatchObject = {**self.subject.head()}
+        if ip is not None and isinstance(self.subject, Person):
+            body["ip"] = ip
+        for call in self.calls:
+            body.setdefault(_ARRAYS[call.kind], []).append(entry_object(call, context))
+        return body
+
+
+def drafts(calls: Iterable[Call]) -> list[Draft]:
+    """The calls of one exchange, one draft for each person and company. A batch never mixes two people.
+
+    What an unknown visitor did before they said who they are belongs to them. Once another person has begun,
+    nothing more is added to the one before.
+    """
+    people: list[Draft] = []
+    accounts: list[Draft] = []
+    for call in calls:
+        written = people[-1:] if isinstance(call.subject, Person) else accounts
+        for draft in written:
+            if (subject := joined_subjects(draft.subject, call.subject)) is not None:
+                draft.subject = subject
+                draft.calls.append(call)
+                break
+        else:
+            (people if isinstance(call.subject, Person) else accounts).append(Draft(call.subject, [call]))
+    return people + accounts
+
+
+def joined_subjects(first: Subject, second: Subject) -> Subject | None:
+    if isinstance(first, Person):
+        return first.joined(second) if isinstance(second, Person) else None
+    return first if first == second else None
+
+
+def joined(first: Batch, second: Batch) -> Batch | None:
+    """Both batches as one, in order, or None where they are not of one subject. Limits are split_batch's."""
+    subject = joined_subjects(first.subject, second.subject)
+    if subject is None:
+        return None
+    return Batch(subject, first.entries + second.entries, second.ip or first.ip)
+
+
+def split_batch(batch: Batch) -> Iterator[Batch]:
+    """The same entries in batches that the endpoint takes: 30 of each kind, and a bounded body."""
+    empty = len(request_body(Batch(batch.subject, (), batch.ip))) + _ARRAYS_BYTES
+    room = dict.fromkeys(_ARRAYS, ENTRIES_PER_KIND)
+    size = empty
+    taken: list[Entry] = []
+    for entry in batch.entries:
+        if taken and (room[entry.kind] == 0 or size + len(entry.body) > BATCH_BYTES):
+            yield Batch(batch.subject, tuple(taken), batch.ip)
+            room, size, taken = dict.fromkeys(_ARRAYS, ENTRIES_PER_KIND), empty, []
+        room[entry.kind] -= 1
+        size += len(entry.body) + 1
+        taken.append(entry)
+    if taken or not batch.entries:
+        yield Batch(batch.subject, tuple(taken), batch.ip)
+
+
+def encoded(body: BatchObject) -> Batch:
+    """A batch in the protocol's shape, as `Draft.body` makes it, with each entry encoded alone."""
+    entries = tuple(
+        Entry(kind, to_json(entry)) for kind, array in _ARRAYS.items() for entry in body.get(array, ())
+    )
+    if "profile_id" in body or "email" in body:
+        return Batch(Person(body.get("profile_id"), body.get("email")), entries, body.get("ip"))
+    return Batch(Account(body.get("domain"), body.get("account_id")), entries)
+
+
+def request_body(batch: Batch) -> bytes:
+    """The JSON body of one POST. Joins what is encoded already."""
+    head = to_json({**batch.subject.head(), **_present(ip=batch.ip)})[1:-1]
+    members = [head] if head else []
+    for kind, array in _ARRAYS.items():
+        bodies = [entry.body for entry in batch.entries if entry.kind == kind]
+        if bodies:
+            members.append(b'"%b":[%b]' % (array.encode(), b",".join(bodies)))
+    return b"{%b}" % b",".join(members)
+
+
+def entry_count(batches: Iterable[Batch]) -> int:
+    return sum(len(batch.entries) for batch in batches)
+
+
+def _present(**values: str | None) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
