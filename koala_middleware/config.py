@@ -1,0 +1,273 @@
+"""KoalaConfig: every setting, its default, its check and its one line of explanation.
+
+One set of names everywhere: the keyword `cookie_domain=`, Flask's and Django's `KOALA_COOKIE_DOMAIN`, and the
+environment's `KOALA_COOKIE_DOMAIN`; the first of them that is given wins. Must not know any framework.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal, Self
+
+from koala_middleware import checks
+from koala_middleware.checks import CookieDomain, Network, Refused
+from koala_middleware.errors import KoalaConfigError
+
+PREFIX = "KOALA_"
+HOSTED_ENDPOINT = "https://api.getkoala.com"
+HOSTED_APP = "https://app.getkoala.com"
+
+_LONGEST_SHOWN = 80
+
+
+def setting(
+    default: Any, check: Callable[[object], Any], about: str, *, several: bool = False, secret: bool = False
+) -> Any:
+    """One setting. `several`: the environment's text is split at commas; `secret`: never shown, nowhere."""
+    metadata = {"check": check, "about": about, "several": several, "secret": secret}
+    return field(default=default, repr=not secret, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KoalaConfig:
+    """All that can be set. Checked as a whole when it is made.
+
+    Raises:
+        KoalaConfigError: a setting is missing or malformed; names it, the value and what is expected.
+    """
+
+    # Whether, and where to. `enabled` is checked first: only where Koala is on does it need a key.
+    enabled: bool = setting(
+        True, checks.switch, "Off: no cookie, nothing recorded, every call a silent no-op."
+    )
+    public_api_key: str = setting(
+        None, checks.api_key, "The workspace's public key; part of the endpoint's path."
+    )
+    endpoint: str = setting(
+        HOSTED_ENDPOINT, checks.url, "Base URL of the collector that receives the batches."
+    )
+    user_agent: str = setting(
+        "koala_middleware/0.1",
+        checks.text,
+        "User-Agent of our requests; without one the protocol drops them.",
+    )
+
+    # The cookie
+    cookie_domain: CookieDomain = setting(
+        "auto",
+        checks.cookie_domain,
+        '"auto" (registrable domain), a domain, several domains, or None (host-only).',
+    )
+    cookie_secure: bool = setting(
+        False, checks.switch, "Marks the cookie Secure: only if every page of the whole domain is https."
+    )
+    cookie_refresh: bool = setting(
+        False,
+        checks.switch,
+        "Sends the visitor's cookie again on page loads, so that it lasts in every browser.",
+    )
+    mint: Literal["auto", "always", "never"] = setting(
+        "auto", checks.one_of("auto", "always", "never"), "When a visitor without a cookie gets one."
+    )
+    trust_forwarded_host: bool = setting(
+        False, checks.switch, "Takes the host from X-Forwarded-Host: only behind a proxy that always sets it."
+    )
+    exclude_paths: tuple[str, ...] = setting(
+        (), checks.paths, 'Paths left alone, such as "/health"; "/static/*" means all below.', several=True
+    )
+
+    # Consent
+    consent: Callable[..., Any] | None = setting(
+        None, checks.maybe(checks.function), 'A function of the request: "full", "anonymous" or "none".'
+    )
+    honour_gpc: bool = setting(False, checks.switch, 'Treats the browser\'s "Sec-GPC: 1" as consent "none".')
+    clear_on_withdrawal: bool = setting(
+        False, checks.switch, 'Deletes an existing ko_id when consent is "none".'
+    )
+
+    # What is said
+    page_views: bool = setting(
+        False,
+        checks.switch,
+        "Records one page view for each HTML page a visitor loads, without a line of code.",
+    )
+    page_query: bool = setting(
+        False, checks.switch, "Keeps the query string in page URLs; it can hold what is nobody's business."
+    )
+    forward_ip: bool = setting(
+        False, checks.switch, "Sends the visitor's address, which the collector may match to a company."
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        (),
+        checks.networks,
+        "Proxies whose X-Forwarded-For is believed, as addresses or networks.",
+        several=True,
+    )
+    identify_from_link: bool = setting(
+        False, checks.switch, "Takes an email from ko_e and utm_id in links; anybody can write such a link."
+    )
+    before_send: Callable[..., Any] | None = setting(
+        None,
+        checks.maybe(checks.function),
+        "Sees each batch before it leaves: returns it, changed or not, or None.",
+    )
+    scrub: bool = setting(
+        True, checks.switch, "Masks passwords, tokens, card numbers and the like, at any depth."
+    )
+    allow_properties: Mapping[str, tuple[str, ...]] | None = setting(
+        None,
+        checks.maybe(checks.properties_by_event),
+        "The only properties an event may have, by its name; other events keep all.",
+    )
+    sample_rate: Mapping[str, float] | None = setting(
+        None,
+        checks.maybe(checks.rates_by_event),
+        "The share of an event that is sent, from 0 to 1, by its name; other events go whole.",
+    )
+
+    strict_events: bool = setting(
+        False,
+        checks.switch,
+        "For development: an event unlike its @koala_event raises at the call; else it is counted.",
+    )
+
+    # Answered calls and jobs
+    app_endpoint: str = setting(
+        HOSTED_APP, checks.url, "Base URL of the app that takes deletion requests; `erase` calls it."
+    )
+    secret_api_key: str | None = setting(
+        None,
+        checks.maybe(checks.secret_api_key),
+        "The workspace's secret key, which only `erase` needs; never shown.",
+        secret=True,
+    )
+    signing_key: str | None = setting(
+        None,
+        checks.maybe(checks.signing_key),
+        "Signs who caused a job; the same in every process that enqueues or works; never shown.",
+        secret=True,
+    )
+
+    identify_user: Callable[..., Any] | bool = setting(
+        False,
+        checks.function_or_switch,
+        "Identifies who is signed in, once a process: True takes the user's email, a function gives email or "
+        "(email, traits).",
+    )
+    on_error: Literal["send", "tag", "drop"] = setting(
+        "send",
+        checks.one_of("send", "tag", "drop"),
+        'What was said in an exchange that ends in a 5xx: sent, sent with its status ("tag"), or dropped.',
+    )
+
+    # Delivery
+    delivery: Literal["thread", "inline", "relay", "off"] = setting(
+        "thread",
+        checks.one_of("thread", "inline", "relay", "off"),
+        'How batches leave: by a background thread, "inline" at the end of the exchange (serverless), by a '
+        '"relay" process that shares the outbox, or not at all ("off").',
+    )
+    flush_interval: float = setting(
+        1.0, checks.seconds(0), "How long one person's entries are gathered into one request."
+    )
+    concurrency: int = setting(
+        4, checks.whole_number(1), "Connections at a time; one person's batches stay in order."
+    )
+    request_timeout: float = setting(
+        5.0, checks.seconds(0.1), "Longest wait for the endpoint to connect or answer."
+    )
+    shutdown_timeout: float = setting(
+        2.0, checks.seconds(0), "Longest that the end of the process waits for delivery."
+    )
+    outbox: str | None = setting(
+        None,
+        checks.maybe(checks.directory),
+        "Directory of the durable outbox; None keeps what waits in memory.",
+    )
+    outbox_fsync: bool = setting(False, checks.switch, "Durable outbox: safe from power loss too, at a cost.")
+    outbox_max_entries: int = setting(
+        10_000, checks.whole_number(1), "Memory outbox: most entries that may wait."
+    )
+    outbox_max_bytes: int | None = setting(
+        None,
+        checks.maybe(checks.whole_number(1024)),
+        "Most bytes that may wait: 16 MiB in memory and 256 MiB on disk unless set.",
+    )
+    outbox_max_age: float = setting(
+        7 * 24 * 3600.0, checks.seconds(1), "Durable outbox: entries older than this are dropped and counted."
+    )
+    overflow: Literal["drop-new", "drop-old"] = setting(
+        "drop-new", checks.one_of("drop-new", "drop-old"), "What goes when the outbox is full."
+    )
+    on_delivery: Callable[..., Any] | None = setting(
+        None, checks.maybe(checks.function), "Called with the outcome of each batch."
+    )
+    alarm_after: float = setting(
+        300.0, checks.seconds(1), "Entries wait and nothing was delivered for so long: health turns bad."
+    )
+
+    def __post_init__(self) -> None:
+        for declared in fields(self):
+            object.__setattr__(self, declared.name, self._checked(declared))
+        if self.delivery == "relay" and self.outbox is None:
+            raise KoalaConfigError(
+                "outbox", "missing", 'a directory, since delivery="relay" hands over there'
+            )
+
+    def _checked(self, declared: Field[Any]) -> object:
+        given = getattr(self, declared.name)
+        if declared.name == "public_api_key" and not self.enabled and not given:
+            return ""
+        try:
+            return declared.metadata["check"](given)
+        except Refused as refused:
+            shown = (
+                "hidden (it is a secret)" if declared.metadata["secret"] or refused.secret else _shown(given)
+            )
+            raise KoalaConfigError(declared.name, shown, str(refused)) from None
+
+    @classmethod
+    def load(
+        cls,
+        keywords: Mapping[str, object],
+        framework: Mapping[str, object] = MappingProxyType({}),
+        environment: Mapping[str, str] | None = None,
+    ) -> Self:
+        """The configuration: keywords win over the framework's settings, those over the environment.
+
+        Args:
+            keywords: `{"cookie_domain": "example.com"}`, as given to the middleware.
+            framework: `{"KOALA_COOKIE_DOMAIN": "example.com"}`; other keys are ignored.
+            environment: the same in text; `os.environ` when None.
+        Raises:
+            TypeError: a keyword is no setting.
+            KoalaConfigError: a value is missing or malformed.
+        """
+        found = dict(_from_environment(os.environ if environment is None else environment))
+        for declared in fields(cls):
+            if (name := PREFIX + declared.name.upper()) in framework:
+                found[declared.name] = framework[name]
+        return cls(**{**found, **keywords})  # type: ignore[arg-type]  # __post_init__ checks every value
+
+
+def _from_environment(environment: Mapping[str, str]) -> Mapping[str, object]:
+    found: dict[str, object] = {}
+    for declared in fields(KoalaConfig):
+        text = environment.get(PREFIX + declared.name.upper())
+        if text is not None:
+            found[declared.name] = _split(text) if declared.metadata["several"] else text
+    return found
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "missing"
+    text = repr(value) if isinstance(value, str | int | float | list | tuple) else f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"

@@ -1,0 +1,213 @@
+"""Settings: where they come from, which of them wins, and what each takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+
+import pytest
+
+from koala_middleware import KoalaConfig, KoalaConfigError
+from koala_middleware.config import PREFIX
+
+
+def loaded(
+    keywords: Mapping[str, object] | None = None,
+    framework: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> KoalaConfig:
+    return KoalaConfig.load(
+        {"public_api_key": "pk_test", **(keywords or {})}, framework or {}, environment or {}
+    )
+
+
+def test_a_keyword_wins_over_the_framework_that_over_the_environment_and_that_over_the_default() -> None:
+    keyword = {"mint": "never"}
+    framework = {"KOALA_MINT": "always"}
+    environment = {"KOALA_MINT": "auto"}
+
+    assert loaded(keyword, framework, environment).mint == "never"
+    assert loaded({}, framework, environment).mint == "always"
+    assert loaded({}, {}, {"KOALA_MINT": "never"}).mint == "never"
+    assert loaded().mint == "auto"
+
+
+def test_each_setting_has_one_name_in_all_three_places() -> None:
+    """Given as text in each place, the least that every setting takes arrives as the same value."""
+    texts = {
+        "public_api_key": "pk_other",
+        "endpoint": "https://collector.example.com",
+        "cookie_secure": "1",
+        "exclude_paths": "/health, /static/*",
+        "concurrency": "2",
+        "flush_interval": "0.5",
+    }
+    environment = {PREFIX + name.upper(): text for name, text in texts.items()}
+
+    config = KoalaConfig.load({}, {}, environment)
+
+    assert config.public_api_key == "pk_other"
+    assert config.endpoint == "https://collector.example.com"
+    assert config.cookie_secure is True
+    assert config.exclude_paths == ("/health", "/static/*")
+    assert config.concurrency == 2
+    assert config.flush_interval == 0.5
+    assert config == KoalaConfig.load(
+        {}, {**environment, "KOALA_EXCLUDE_PATHS": ["/health", "/static/*"]}, {}
+    )
+
+
+def test_other_settings_of_the_framework_are_none_of_ours() -> None:
+    assert loaded(framework={"DEBUG": True, "SECRET_KEY": "…", "KOALAS": 3}) == loaded()
+
+
+def test_none_given_by_keyword_wins_where_none_means_something() -> None:
+    assert loaded({"cookie_domain": None}, {}, {"KOALA_COOKIE_DOMAIN": "example.com"}).cookie_domain is None
+
+
+def test_an_unknown_keyword_is_a_type_error_that_names_it() -> None:
+    with pytest.raises(TypeError, match="cookie_domian"):
+        loaded({"cookie_domian": "example.com"})
+
+
+def test_every_setting_says_in_one_line_what_it_is() -> None:
+    for declared in fields(KoalaConfig):
+        about = declared.metadata["about"]
+        assert about.endswith("."), declared.name
+        assert "\n" not in about, declared.name
+
+
+def test_a_configuration_does_not_change() -> None:
+    with pytest.raises(AttributeError):
+        loaded().mint = "always"  # type: ignore[misc]  # what the test is about
+
+
+@pytest.mark.parametrize("off", ["0", "false", "no", "off", "False", "", False])
+def test_enabled_can_be_switched_off_in_words_and_needs_no_key_then(off: object) -> None:
+    config = KoalaConfig.load({}, {"KOALA_ENABLED": off}, {})
+
+    assert config.enabled is False
+    assert config.public_api_key == ""
+
+
+def test_enabled_in_the_environment_switches_off_too() -> None:
+    assert KoalaConfig.load({}, {}, {"KOALA_ENABLED": "0"}).enabled is False
+
+
+REFUSED = [
+    ("public_api_key", None, "missing", "the key as your workspace shows it"),
+    ("public_api_key", "", "''", "the key as your workspace shows it"),
+    ("public_api_key", "pk 1", "'pk 1'", "the key as your workspace shows it"),
+    ("public_api_key", 5, "5", "the key as your workspace shows it"),
+    ("endpoint", "collector.example.com", "'collector.example.com'", "http(s) URL"),
+    ("endpoint", "ftp://example.com", "'ftp://example.com'", "http(s) URL"),
+    ("endpoint", "https://", "'https://'", "http(s) URL"),
+    ("endpoint", "https://exa mple.com", "'https://exa mple.com'", "http(s) URL"),
+    ("endpoint", "https://example.com:99999", "'https://example.com:99999'", "http(s) URL"),
+    ("endpoint", "https://example.com/?a=1", "'https://example.com/?a=1'", "without query"),
+    ("endpoint", b"https://example.com", "a bytes", "http(s) URL"),
+    ("enabled", "perhaps", "'perhaps'", "True or False"),
+    ("enabled", 2, "2", "True or False"),
+    ("cookie_secure", None, "missing", "True or False"),
+    ("user_agent", "a\nb", "'a\\nb'", "plain ASCII"),
+    ("user_agent", "", "''", "plain ASCII"),
+    ("mint", "sometimes", "'sometimes'", '"auto", "always", "never"'),
+    ("consent", "full", "'full'", "a function"),
+    ("exclude_paths", "/health", "'/health'", "a list of"),
+    ("exclude_paths", ["health"], "['health']", 'begin with "/"'),
+    ("exclude_paths", ["/a/*/b"], "['/a/*/b']", "at its end"),
+    ("flush_interval", -1, "-1", "0 or more"),
+    ("flush_interval", "soon", "'soon'", "a number of seconds"),
+    ("flush_interval", float("nan"), "nan", "a number of seconds"),
+    ("flush_interval", "inf", "'inf'", "a number of seconds"),
+    ("flush_interval", 10**400, "1000", "a number of seconds"),
+    ("flush_interval", True, "True", "a number of seconds"),
+    ("concurrency", 0, "0", "1 or more"),
+    ("concurrency", "9" * 5000, "'999", "a whole number"),
+    ("concurrency", 1.5, "1.5", "a whole number"),
+    ("outbox", 5, "5", "a directory"),
+    ("cookie_domain", "https://example.com", "'https://example.com'", "without scheme and path"),
+    ("cookie_domain", "example.com/shop", "'example.com/shop'", "without scheme and path"),
+    ("cookie_domain", "example.com:8000", "'example.com:8000'", "without a port"),
+    ("cookie_domain", "com", "'com'", "at least two labels"),
+    ("cookie_domain", "localhost", "'localhost'", "None for host-only"),
+    ("cookie_domain", "127.0.0.1", "'127.0.0.1'", "None for host-only"),
+    ("cookie_domain", "example.com.", "'example.com.'", "without a dot at its end"),
+    ("cookie_domain", "straße.de", "'straße.de'", "xn--"),
+    ("cookie_domain", "exam ple.com", "'exam ple.com'", "at least two labels"),
+    ("cookie_domain", "co.uk", "'co.uk'", '"mysite.co.uk"'),
+    ("cookie_domain", "github.io", "'github.io'", "public suffix"),
+    ("cookie_domain", "foo.ck", "'foo.ck'", "public suffix"),
+    ("cookie_domain", ["example.com", "co.uk"], "['example.com', 'co.uk']", "public suffix"),
+    ("cookie_domain", [], "[]", '"auto"'),
+    ("cookie_domain", [5], "[5]", '"auto"'),
+    ("cookie_domain", 5, "5", '"auto"'),
+    ("cookie_domain", ["example.com", "auto"], "['example.com', 'auto']", "at least two labels"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "shown", "expected"),
+    REFUSED,
+    ids=[f"{name} = {given!r:.40}" for name, given, *_ in REFUSED],
+)
+def test_a_malformed_setting_is_named_with_its_value_and_what_is_expected(
+    name: str, given: object, shown: str, expected: str
+) -> None:
+    with pytest.raises(KoalaConfigError) as raised:
+        loaded({name: given})
+
+    message = str(raised.value)
+    assert message.startswith(f"{name} is {shown}")
+    assert expected in message
+    assert f"KOALA_{name.upper()}" in message
+    assert raised.value.setting == name
+    assert len(message) < 500
+
+
+def test_a_secret_key_given_for_the_public_one_is_refused_and_not_repeated() -> None:
+    with pytest.raises(KoalaConfigError) as raised:
+        loaded({"public_api_key": "sk_live_1a2b3c"})
+
+    assert "1a2b3c" not in str(raised.value)
+    assert 'begins with "pk_"' in str(raised.value)
+
+
+def test_a_password_in_the_endpoint_is_refused_and_not_repeated() -> None:
+    with pytest.raises(KoalaConfigError) as raised:
+        loaded({"endpoint": "https://ada:hunter2@collector.example.com"})
+
+    assert "hunter2" not in str(raised.value)
+    assert "without user and password" in str(raised.value)
+
+
+TAKEN = [
+    ("cookie_domain", "auto", "auto"),
+    ("cookie_domain", "AUTO", "auto"),
+    ("cookie_domain", "example.com", "example.com"),
+    ("cookie_domain", ".Example.COM", "example.com"),
+    ("cookie_domain", "app.example.com", "app.example.com"),
+    ("cookie_domain", "myapp.herokuapp.com", "myapp.herokuapp.com"),
+    ("cookie_domain", "xn--strae-oqa.de", "xn--strae-oqa.de"),
+    ("cookie_domain", "printer.local", "printer.local"),
+    ("cookie_domain", ["example.com", "example.org"], ("example.com", "example.org")),
+    ("cookie_domain", "example.com, example.org", ("example.com", "example.org")),
+    ("cookie_domain", None, None),
+    ("cookie_domain", "none", None),
+    ("cookie_domain", "", None),
+    ("endpoint", " http://127.0.0.1:8600/ ", "http://127.0.0.1:8600"),
+    ("endpoint", "https://[::1]:8600/koala/", "https://[::1]:8600/koala"),
+    ("cookie_secure", "Yes", True),
+    ("flush_interval", "0", 0.0),
+    ("concurrency", "8", 8),
+    ("consent", "", None),
+    ("outbox", "", None),
+    ("exclude_paths", ["/health", "/static/*"], ("/health", "/static/*")),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "value"), TAKEN, ids=[f"{name} = {given!r}" for name, given, _ in TAKEN]
+)
+def test_a_setting_takes(name: str, given: object, value: object) -> None:
+    assert getattr(loaded({name: given}), name) == value
