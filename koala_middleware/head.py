@@ -1,0 +1,138 @@
+"""What the exchange asks of a request: method, path, headers and cookies, as ASGI and WSGI hold them.
+
+Translates and nothing else: every decision is the exchange's. Never touches body or session, and of users only
+sees whom the app has found out already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Protocol
+
+from koala_middleware.cookie import read_cookies
+
+
+class RequestHead(Protocol):
+    """A request without its body. What `consent` functions and `page` contexts are given.
+
+    `header("Sec-GPC")` takes a name in any case, joins several fields with `", "` and answers None for none.
+    `cookies` maps every cookie's name to its value as sent; `cookie_header()` is all of them, raw.
+    """
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def query(self) -> str: ...
+    @property
+    def peer(self) -> str | None: ...
+    @property
+    def cookies(self) -> Mapping[str, str]: ...
+    @property
+    def user(self) -> object:
+        """Who is signed in, if the app itself has found that out; else None. Never finds out."""
+
+    def header(self, name: str) -> str | None: ...
+    def cookie_header(self) -> str: ...
+
+
+class AsgiHead:
+    """A request as ASGI's connection scope."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: MutableMapping[str, Any]) -> None:
+        self._scope = scope
+
+    @property
+    def method(self) -> str:
+        return str(self._scope.get("method", "GET"))  # a websocket's handshake is a GET
+
+    @property
+    def scheme(self) -> str:
+        return str(self._scope.get("scheme", "http"))
+
+    @property
+    def path(self) -> str:
+        return str(self._scope["path"])
+
+    @property
+    def user(self) -> object:
+        return self._scope.get("user")  # Starlette's AuthenticationMiddleware puts it there
+
+    @property
+    def query(self) -> str:
+        raw: bytes = self._scope.get("query_string", b"")
+        return raw.decode("latin-1")
+
+    @property
+    def peer(self) -> str | None:
+        client = self._scope.get("client")
+        return client[0] if client else None
+
+    def header(self, name: str) -> str | None:
+        wanted = name.lower().encode("latin-1", "replace")
+        found = [value for key, value in self._scope.get("headers", ()) if key.lower() == wanted]
+        return b", ".join(found).decode("latin-1") if found else None
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        return read_cookies(self.cookie_header())
+
+    def cookie_header(self) -> str:
+        # HTTP/2 clients send several; ASGI servers pass each, their names in lower case. A plain loop: worth
+        # 0.3 µs, a fifteenth of an exchange, over a comprehension.
+        fields = []
+        for name, value in self._scope.get("headers", ()):
+            if name == b"cookie":
+                fields.append(value)
+        return b"; ".join(fields).decode("latin-1")
+
+
+class WsgiHead:
+    """A request as WSGI's environ, which is also what Django's `request.META` holds under ASGI."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self._environ = environ
+
+    @property
+    def method(self) -> str:
+        return str(self._environ.get("REQUEST_METHOD", "GET"))
+
+    @property
+    def scheme(self) -> str:
+        return str(self._environ.get("wsgi.url_scheme", "http"))
+
+    @property
+    def path(self) -> str:
+        # WSGI passes the path's bytes as latin-1 text (PEP 3333); what they mean is UTF-8.
+        raw: str = self._environ.get("SCRIPT_NAME", "") + self._environ.get("PATH_INFO", "")
+        return raw.encode("latin-1", "replace").decode("utf-8", "replace") or "/"
+
+    @property
+    def user(self) -> object:
+        return self._environ.get("koala.user")
+
+    @property
+    def query(self) -> str:
+        return str(self._environ.get("QUERY_STRING", ""))
+
+    @property
+    def peer(self) -> str | None:
+        return self._environ.get("REMOTE_ADDR")
+
+    def header(self, name: str) -> str | None:
+        value: str | None = self._environ.get("HTTP_" + name.upper().replace("-", "_"))
+        return value
+
+    @property
+    def cookies(self) -> Mapping[str, str]:
+        return read_cookies(self.cookie_header())
+
+    def cookie_header(self) -> str:
+        return str(self._environ.get("HTTP_COOKIE", ""))
