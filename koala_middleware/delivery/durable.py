@@ -1,0 +1,324 @@
+"""The durable outbox: every entry is in a file before `put` returns, and in memory only while it is on its
+way.
+
+A memory outbox for what is on its way (and for everything while the disk is in trouble), a spool for the
+rest. Must not know the file format.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from koala_middleware.delivery import accounting
+from koala_middleware.delivery.lanes import Parcel, Waiting
+from koala_middleware.delivery.logbook import log
+from koala_middleware.delivery.memory import MemoryOutbox, owns
+from koala_middleware.delivery.people import People
+from koala_middleware.delivery.purging import known_in, notes, purge_directory
+from koala_middleware.delivery.report import DeliveryStats
+from koala_middleware.delivery.segment import Place, Reading, Segment
+from koala_middleware.delivery.spool import READ_BYTES, Full, Spool
+from koala_middleware.wire import Batch
+
+WINDOW = 1000  # entries in memory: so many fresh ones, and so many of those behind
+LOOK_AROUND = 5.0  # seconds between two searches for orphans
+TROUBLE_PAUSE = 30.0  # seconds before a directory that failed is tried again
+
+
+class DurableOutbox(MemoryOutbox):
+    """Bounded by bytes on disk and by age.
+
+    Args:
+        directory: Made if missing, readable by its owner alone. One for all processes of one key.
+        sync: Waits at each put until the disk has it (power loss), not only the operating system (process
+        death). hand_over: Delivers nothing itself: lets go of its files after a second, for a relay to
+        take over.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        linger: float,
+        max_entries: int,
+        max_bytes: int,
+        max_age: float,
+        drop_old: bool,
+        sync: bool,
+        memory_bytes: int,
+        hand_over: bool = False,
+    ) -> None:
+        super().__init__(linger=linger, max_entries=max_entries, max_bytes=memory_bytes, drop_old=drop_old)
+        self._spool = Spool(directory, max_bytes=max_bytes, sync=sync)
+        self._max_age = max_age
+        self._hand_over = hand_over
+        self._writing = False
+        self._loading = threading.Lock()
+        self._behind = 0  # entries behind, by the books: changes in order with the inbox
+        self._kept: dict[str, int] = {}  # what we let go of at a close, by segment
+        self._heeded: set[str] = set()  # notes of purges, by their files' names
+        self._trouble: OSError | None = None
+        self._trouble_said = False
+        self._try_disk_at = -math.inf
+        self._looked_around_at = -math.inf
+
+    def put(self, batch: Batch) -> None:
+        if not batch.entries:
+            return
+        at = time.time()
+        with self._spool.lock:
+            # A signal handler or finaliser that interrupts a put of its own thread keeps its batch in memory.
+            if self._writing or time.monotonic() < self._try_disk_at:
+                self._inbox.append((batch, at))
+            else:
+                self._writing = True
+                try:
+                    self._write(batch, at)
+                finally:
+                    self._writing = False
+        self._sort_if_free()
+
+    def claim(self, now: float) -> Parcel | None:
+        if self._hand_over:
+            return None
+        self._load()
+        while (parcel := super().claim(now)) and self._all_too_old(parcel):
+            pass
+        return parcel
+
+    def interrupted(self) -> bool:
+        return owns(self._lock) or owns(self._spool.lock)
+
+    def done(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
+        self._finish(items)
+        super().done(parcel, items)
+
+    def refuse(self, parcel: Parcel, items: Sequence[Waiting], reason: str) -> None:
+        self._keep_refused(items, reason)
+        self._finish(items)
+        super().refuse(parcel, items, reason)
+
+    def set_aside(self, batch: Batch, reason: str) -> None:
+        at = time.time()
+        self._keep_refused([Waiting(batch.subject, entry, batch.ip, at) for entry in batch.entries], reason)
+        super().set_aside(batch, reason)
+
+    def purge(self, people: People) -> int:
+        directory = self._spool.directory
+        here = 0
+        try:
+            people = known_in(directory, people)
+            here = self._purge_here(people)
+            return here + purge_directory(directory, people)
+        except OSError as trouble:
+            self._note_trouble(trouble)
+            return here or self._purge_here(people)
+
+    def next_due(self, now: float) -> float:
+        if self._hand_over:
+            return math.inf
+        return 0.0 if self._behind and self._room_to_load() else super().next_due(now)
+
+    def hurry(self, now: float) -> int:
+        if self._hand_over:
+            self._let_go()
+        else:
+            self._look_around(now)
+        return super().hurry(now)
+
+    def settled(self, round_: int) -> bool:
+        return self._hand_over or (super().settled(round_) and not self._behind)
+
+    def tend(self, now: float) -> None:
+        try:
+            self._spool.check()
+        except OSError as trouble:
+            self._note_trouble(trouble)
+        if self._hand_over:
+            self._let_go()
+        elif now - self._looked_around_at >= LOOK_AROUND:
+            self._look_around(now)
+        self._say_trouble()
+
+    def close(self) -> DeliveryStats:
+        with self._sorted():
+            only_here = [item for item in self._lanes.everything() if item.place is None]
+            self._drop_the_rest([item for item in self._lanes.unanswered() if item.place is None], only_here)
+        self._let_go()
+        return self.stats()
+
+    def abandon(self) -> None:
+        self._spool.close_files()
+
+    def _keep_refused(self, items: Sequence[Waiting], reason: str) -> None:
+        try:
+            self._spool.keep_refused(items, reason)
+        except (Full, OSError) as trouble:
+            log.error("Koala: %d refused entries could not be kept aside: %s", len(items), trouble)
+
+    def _write(self, batch: Batch, at: float) -> None:
+        """Under the spool's lock, so that the inbox gets everything in the order of the files."""
+        behind = self._hand_over or self._lanes.fresh_entries + len(self._inbox) >= WINDOW
+        try:
+            places = self._spool.write(batch, at, behind=behind)
+        except Full:
+            self._overflow(batch, at)
+        except OSError as trouble:
+            self._note_trouble(trouble)
+            self._inbox.append((batch, at))
+        else:
+            self._trouble = None
+            self._inbox.append(partial(self._came, batch, at, places))
+
+    def _overflow(self, batch: Batch, at: float) -> None:
+        dropped = self._spool.drop_oldest() if self._drop_old else 0
+        if dropped:
+            self._inbox.append(partial(self._lost_behind, dropped, accounting.OUTBOX_FULL))
+            self._write(batch, at)
+        else:
+            self.count_dropped(len(batch.entries), accounting.OUTBOX_FULL)
+
+    def _came(self, batch: Batch, at: float, places: list[Place] | None) -> None:
+        self._ledger.accepted += len(batch.entries)
+        if places is None:
+            self._behind += len(batch.entries)
+            return
+        now = time.monotonic()
+        for entry, place in zip(batch.entries, places, strict=True):
+            self._lanes.add(Waiting(batch.subject, entry, batch.ip, at, place), now)
+
+    def _load(self) -> None:
+        """Reads some of what is behind into memory, where there is room for it."""
+        if not (self._behind and self._room_to_load() and self._loading.acquire(blocking=False)):
+            return
+        try:
+            if next_up := self._spool.next_segment():
+                self._load_from(next_up)
+        finally:
+            self._loading.release()
+
+    def _load_from(self, segment: Segment) -> None:
+        try:
+            reading = segment.read(READ_BYTES)
+        except OSError as trouble:
+            self._note_trouble(trouble)
+            reading = Reading([], 0, segment.cursor)
+        with self._spool.lock:
+            if reading.cursor > segment.cursor:
+                self._spool.advance(segment, reading)
+                self._inbox.append(partial(self._loaded, reading))
+            else:  # not a line of it can be read
+                self._inbox.append(partial(self._lost_behind, self._spool.drop(segment), accounting.CORRUPT))
+
+    def _loaded(self, reading: Reading) -> None:
+        now = time.monotonic()
+        self._lost_behind(reading.damaged, accounting.CORRUPT)
+        self._behind -= len(reading.items)
+        for item in reading.items:
+            self._lanes.add(item, now, late=True)
+
+    def _lost_behind(self, entries: int, reason: str) -> None:
+        self._behind -= entries
+        self._ledger.drop(entries, reason)
+
+    def _room_to_load(self) -> bool:
+        return self._lanes.entries - self._lanes.fresh_entries < WINDOW // 2
+
+    def _all_too_old(self, parcel: Parcel) -> bool:
+        """Drops what is past the age limit; whether that was all of it."""
+        before = time.time() - self._max_age
+        old = [item for item in parcel.items if item.at < before]
+        if old:
+            self._finish(old)
+            with self._sorted():
+                self._ledger.drop(len(old), accounting.TOO_OLD)
+                self._lanes.settle(parcel, old, time.monotonic())
+        return not parcel.items
+
+    def _dropped_oldest(self, item: Waiting) -> None:
+        self._finish([item])
+
+    def _finish(self, items: Sequence[Waiting]) -> None:
+        try:
+            self._spool.finish([item.place for item in items if isinstance(item.place, Place)])
+        except OSError as trouble:  # they may be sent once more after a restart, with the same message ids
+            self._note_trouble(trouble)
+
+    def _look_around(self, now: float) -> None:
+        """Takes over what dead processes left, and drops what is too old."""
+        self._looked_around_at = now
+        before = time.time() - self._max_age
+        try:
+            orphans = self._spool.find_orphans(before)
+            with self._spool.lock:
+                self._spool.take_over(orphans)
+                for orphan in orphans:
+                    self._inbox.append(partial(self._adopted, orphan.path.stem, orphan.undone))
+                self._inbox.append(
+                    partial(self._lost_behind, self._spool.drop_expired(before), accounting.TOO_OLD)
+                )
+            self._heed_notes(adopted=bool(orphans))
+        except OSError as trouble:
+            self._note_trouble(trouble)
+
+    def _adopted(self, name: str, entries: int) -> None:
+        self._behind += entries
+        if self._kept.pop(name, None) is None:
+            self._ledger.accepted += entries
+            self._ledger.adopted += entries
+
+    def _purge_here(self, people: People) -> int:
+        with self._loading, self._sorted():
+            taken = self._take_out(people)
+            behind = 0
+            with self._spool.lock:
+                try:
+                    behind = self._spool.take_out(people)
+                except OSError as trouble:
+                    self._note_trouble(trouble)
+            self._lost_behind(behind, accounting.ERASED)
+        self._finish(taken)
+        return len(taken) + behind
+
+    def _heed_notes(self, *, adopted: bool) -> None:
+        """Takes out whom another process was asked to; once, and again of what was taken over since."""
+        for name, people in notes(self._spool.directory):
+            if adopted or name not in self._heeded:
+                self._heeded.add(name)
+                self._purge_here(people)
+
+    def _let_go(self) -> None:
+        """From here on others may deliver what is in our files."""
+        with self._sorted(), self._spool.lock:
+            self._sort()
+            self._kept.update(self._spool.release())
+            self._behind = 0
+
+    def _waiting(self) -> int:
+        return self._lanes.entries + self._behind + sum(self._kept.values())
+
+    def _waiting_bytes(self) -> int:
+        return self._spool.bytes + sum(
+            len(item.entry.body) for item in self._lanes.everything() if item.place is None
+        )
+
+    def _note_trouble(self, trouble: OSError) -> None:
+        self._trouble = trouble
+        self._try_disk_at = time.monotonic() + TROUBLE_PAUSE
+
+    def _say_trouble(self) -> None:
+        trouble, said = self._trouble, self._trouble_said
+        self._trouble_said = trouble is not None
+        if trouble is not None and not said:
+            log.error(
+                "Koala: the outbox %s cannot be used (%s); entries wait in memory until it can.",
+                self._spool.directory,
+                trouble.strerror or type(trouble).__name__,
+            )
+        elif trouble is None and said:
+            log.warning("Koala: the outbox %s can be used again.", self._spool.directory)

@@ -1,0 +1,297 @@
+"""Lanes: what waits, one lane per person or company, so that each one's entries leave in the order they came.
+
+Knows when a lane is due and hands out at most one parcel of it at a time. Plain bookkeeping in memory: no
+lock (the outbox holds one), no file, no network.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from koala_middleware.delivery import backoff
+from koala_middleware.delivery.people import People
+from koala_middleware.wire import BATCH_BYTES, ENTRIES_PER_KIND, Batch, Entry, Subject, joined_subjects
+
+DRAIN_RATE = 100.0  # parcels of the backlog a second, after an outage or a restart
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """One entry that waits.
+
+    Attributes:
+        at: When it came, in seconds since the epoch.
+        round: The flush that it belongs to: a flush waits for all that came before it.
+        place: Where the durable outbox keeps it; None where only memory has it.
+        unanswered: It was sent once without an answer, so the endpoint may have it.
+    """
+
+    subject: Subject
+    entry: Entry
+    ip: str | None
+    at: float
+    place: object | None = None
+    round: int = 0
+    unanswered: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One person's or company's entries in order. `due` is on the monotonic clock."""
+
+    key: str
+    due: float
+    late: bool
+    items: list[Waiting] = field(default_factory=list)
+    claimed: Parcel | None = None
+    failures: int = 0
+    failing_since: float = 0.0
+
+    def __lt__(self, other: Lane) -> bool:
+        return self.due < other.due
+
+
+@dataclass(slots=True, eq=False)
+class Parcel:
+    """What one POST takes of one lane; nothing else of the lane moves until all of it is settled.
+
+    Attributes:
+        items: What is not settled yet.
+    """
+
+    lane: Lane
+    items: list[Waiting]
+
+
+def batch_of(items: Sequence[Waiting]) -> Batch:
+    """The items of one parcel as what goes over the wire."""
+    subject, ip = items[0].subject, items[0].ip
+    for item in items[1:]:
+        subject = joined_subjects(subject, item.subject) or subject
+        ip = item.ip or ip
+    return Batch(subject, tuple(item.entry for item in items), ip)
+
+
+class Lanes:
+    """Fresh lanes are handed out first; late ones (the backlog) at a bounded, jittered rate."""
+
+    def __init__(self, linger: float) -> None:
+        self._linger = linger
+        self._lanes: dict[str, Lane] = {}
+        self._fresh: list[Lane] = []
+        self._late: list[Lane] = []
+        self._late_from = -math.inf
+        self._turns = 0
+        self._flushes = 0
+        self._waiting_by_round: dict[int, int] = {0: 0}
+        self.round = 0
+        self.entries = 0
+        self.fresh_entries = 0
+        self.bytes = 0
+        self.out = 0
+
+    @property
+    def people(self) -> int:
+        return len(self._lanes)
+
+    def add(self, item: Waiting, now: float, *, late: bool = False) -> None:
+        item.round = self.round - late  # what was behind came before any flush that waits now
+        self._waiting_by_round[item.round] = self._waiting_by_round.get(item.round, 0) + 1
+        key = item.subject.key
+        lane = self._lanes.get(key)
+        if lane is not None:
+            lane.items.append(item)
+        else:  # never without an item: a signal handler may claim at any moment
+            lane = self._lanes[key] = Lane(key, now if late else now + self._linger, late, [item])
+            heapq.heappush(self._late if late else self._fresh, lane)
+        self.entries += 1
+        self.fresh_entries += not lane.late
+        self.bytes += len(item.entry.body)
+
+    def claim(self, now: float) -> Parcel | None:
+        """The next parcel that is due, with all that may go into one request; the caller settles it."""
+        lane = self._next(now)
+        if lane is None:
+            return None
+        taken = _how_many(lane.items)
+        self.out += 1
+        lane.claimed = Parcel(lane, lane.items[:taken])
+        del lane.items[:taken]
+        return lane.claimed
+
+    def is_out(self, parcel: Parcel) -> bool:
+        """Claimed and not settled; False too when everything was cleared meanwhile."""
+        return parcel.lane.claimed is parcel
+
+    def settle(self, parcel: Parcel, items: Sequence[Waiting], now: float) -> None:
+        """These wait no more. The lane goes on once the whole parcel is settled."""
+        gone = set(map(id, items))
+        parcel.items = [item for item in parcel.items if id(item) not in gone]
+        self._forget(parcel.lane, items)
+        if not parcel.items:
+            parcel.lane.failures = 0
+            self._requeue(parcel.lane, now, now)
+
+    def put_back(self, parcel: Parcel, now: float, at: float | None = None) -> None:
+        """What is not settled goes back to the head of its lane, until `at` (by default a backoff of its
+        own)."""
+        lane = parcel.lane
+        lane.failing_since = lane.failing_since if lane.failures else now
+        lane.failures += 1
+        lane.items[:0] = parcel.items
+        self._requeue(
+            lane, now, now + backoff.pause(lane.failures, now - lane.failing_since) if at is None else at
+        )
+
+    def make_late(self) -> None:
+        """All that waits becomes backlog: what comes from now on goes first, each one's order kept."""
+        for lane in self._lanes.values():
+            lane.late = True
+        self._late += self._fresh
+        self._fresh = []
+        heapq.heapify(self._late)
+        self.fresh_entries = 0
+
+    def hurry(self, now: float) -> int:
+        """All that waits is due now, the backlog too, until `relax`. Returns the round to ask `settled`
+        with."""
+        self._flushes += 1
+        for lane in (*self._fresh, *self._late):
+            lane.due = min(lane.due, now)  # the same for all, so both heaps stay heaps
+        self.round += 1
+        self._waiting_by_round = {number: count for number, count in self._waiting_by_round.items() if count}
+        self._waiting_by_round[self.round] = 0
+        return self.round
+
+    def relax(self) -> None:
+        """A flush is over."""
+        self._flushes -= 1
+
+    def settled(self, round_: int) -> bool:
+        """Nothing waits any more that waited when `hurry` returned this round."""
+        return not any(count for number, count in self._waiting_by_round.items() if number < round_)
+
+    def next_due(self, now: float) -> float:
+        """Seconds until a claim may find something; infinite when nothing waits."""
+        due = min(
+            self._fresh[0].due if self._fresh else math.inf,
+            max(self._late[0].due, self._pace()) if self._late else math.inf,
+        )
+        return max(due - now, 0.0)
+
+    def take_out(self, people: People) -> list[Waiting]:
+        """Takes out what is theirs and not on its way."""
+        people = people.with_profiles_of(item.subject for item in self.everything())
+        taken: list[Waiting] = []
+        for lane in list(self._lanes.values()):
+            theirs = [item for item in lane.items if people.own(item.subject, item.at)]
+            if theirs:
+                lane.items = [item for item in lane.items if not people.own(item.subject, item.at)]
+                self._forget(lane, theirs)
+                taken += theirs
+                if not lane.items and lane.claimed is None:
+                    del self._lanes[lane.key]
+        if taken:
+            self._fresh = [lane for lane in self._fresh if lane.items]
+            self._late = [lane for lane in self._late if lane.items]
+            heapq.heapify(self._fresh)
+            heapq.heapify(self._late)
+        return taken
+
+    def drop_oldest(self) -> Waiting | None:
+        """Takes out about the oldest entry that is not on its way."""
+        heap = self._late or self._fresh
+        if not heap:
+            return None
+        lane = heap[0]
+        item = lane.items.pop(0)
+        self._forget(lane, [item])
+        if not lane.items:
+            heapq.heappop(heap)
+            del self._lanes[lane.key]
+        return item
+
+    def oldest(self) -> float | None:
+        """When the oldest entry came, in seconds since the epoch."""
+        return min((item.at for item in self._heads()), default=None)
+
+    def clear(self) -> None:
+        """Forgets everything that waits, parcels that are out included."""
+        for lane in self._lanes.values():
+            lane.claimed = None
+        self._lanes.clear()
+        self._fresh.clear()
+        self._late.clear()
+        self._waiting_by_round = {self.round: 0}
+        self.entries = self.fresh_entries = self.bytes = self.out = 0
+
+    def unanswered(self) -> Iterator[Waiting]:
+        """What the endpoint may have: sent before without an answer, or on its way now."""
+        for lane in self._lanes.values():
+            yield from lane.claimed.items if lane.claimed else ()
+            yield from (item for item in lane.items if item.unanswered)
+
+    def everything(self) -> Iterator[Waiting]:
+        for lane in self._lanes.values():
+            yield from lane.claimed.items if lane.claimed else ()
+            yield from lane.items
+
+    def _heads(self) -> Iterator[Waiting]:
+        for lane in self._lanes.values():
+            claimed = lane.claimed.items if lane.claimed else []
+            yield from (claimed or lane.items)[:1]
+
+    def _next(self, now: float) -> Lane | None:
+        fresh = bool(self._fresh) and self._fresh[0].due <= now
+        late = bool(self._late) and max(self._late[0].due, self._pace()) <= now
+        if not fresh and not late:
+            return None
+        # Fresh ones first; yet a steady stream of them must not starve the backlog.
+        self._turns += 1
+        if late and (not fresh or self._turns % 4 == 0):
+            self._late_from = now + backoff.spread(2.0 / DRAIN_RATE, least=0.0)
+            return heapq.heappop(self._late)
+        return heapq.heappop(self._fresh)
+
+    def _pace(self) -> float:
+        """When the backlog may go on: at once if a flush waits for it."""
+        return -math.inf if self._flushes else self._late_from
+
+    def _requeue(self, lane: Lane, now: float, at: float) -> None:
+        lane.claimed = None
+        self.out -= 1
+        if not lane.items:
+            del self._lanes[lane.key]
+            return
+        first = lane.items[0]
+        hurried = lane.late or lane.failures or first.round < self.round
+        lingers = 0.0 if hurried else self._linger - max(time.time() - first.at, 0.0)
+        lane.due = max(at, now + lingers)
+        heapq.heappush(self._late if lane.late else self._fresh, lane)
+
+    def _forget(self, lane: Lane, items: Sequence[Waiting]) -> None:
+        self.entries -= len(items)
+        self.fresh_entries -= 0 if lane.late else len(items)
+        for item in items:
+            self.bytes -= len(item.entry.body)
+            self._waiting_by_round[item.round] -= 1
+
+
+def _how_many(items: list[Waiting]) -> int:
+    """How many of them, from the first, one request can say: of one subject, 30 of each kind, a bounded
+    body."""
+    so_far = items[0].subject
+    room: dict[str, int] = {}
+    size = 0
+    for index, item in enumerate(items):
+        kind, size = item.entry.kind, size + len(item.entry.body) + 1
+        room[kind] = room.get(kind, ENTRIES_PER_KIND) - 1
+        both = joined_subjects(so_far, item.subject)
+        if index and (both is None or room[kind] < 0 or size > BATCH_BYTES):
+            return index
+        so_far = both or so_far
+    return len(items)

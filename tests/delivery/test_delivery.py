@@ -1,0 +1,350 @@
+"""Delivery in a process: the door, its threads, forks and ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from koala_middleware.delivery import Delivery, crew, lanes
+from koala_middleware.wire import Batch
+
+Deliver = Callable[..., Delivery]
+MakeBatch = Callable[..., Batch]
+Eventually = Callable[..., None]
+RunPython = Callable[..., "subprocess.Popen[str]"]
+Endpoint = Any  # conftest.py's; reaches tests as a fixture
+
+
+def threads() -> int:
+    return sum(thread.name == "koala-delivery" for thread in threading.enumerate())
+
+
+def finished(process: subprocess.Popen[str], seconds: float = 30) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, out, err
+
+
+def test_nothing_is_started_or_opened_before_the_first_put(deliver: Deliver, tmp_path: Path) -> None:
+    before = threads()
+    delivery = deliver(outbox=tmp_path / "outbox")
+    assert delivery.stats().accepted == 0
+    assert delivery.flush().complete
+    assert delivery.close().complete
+    assert threads() == before
+    assert not (tmp_path / "outbox").exists()
+
+
+def test_an_idle_thread_ends_by_itself_and_the_next_put_starts_another(
+    endpoint: Endpoint,
+    deliver: Deliver,
+    batch: MakeBatch,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crew, "IDLE", 0.05)
+    before = threads()
+    delivery = deliver()
+    delivery.put(batch("ada", 1))
+    assert delivery.flush(10).complete
+    eventually(lambda: threads() == before)
+    delivery.put(batch("ada", 2))
+    assert endpoint.wait_for(lambda: endpoint.taken == ["1", "2"])
+
+
+def test_puts_from_many_threads_are_all_delivered_once(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "IDLE", 0.001)  # threads come and go all the time
+    delivery = deliver()
+
+    def put(thread: int) -> None:
+        for number in range(100):
+            delivery.put(batch(f"person-{thread}", f"{thread}-{number}"))
+
+    writers = [threading.Thread(target=put, args=(number,)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert delivery.flush(30).complete
+    assert len(endpoint.taken) == len(set(endpoint.taken)) == 800
+    assert delivery.stats().accepted == delivery.stats().delivered == 800
+
+
+def test_clients_of_equal_configuration_share_one_sender(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
+) -> None:
+    first, second, other = deliver(), deliver(), deliver(concurrency=3)
+    for number in range(10):
+        first.put(batch("ada", f"a{number}"))
+        second.put(batch("ada", f"b{number}"))
+    other.put(batch("ada", "c"))
+    assert first.flush(10).complete
+    assert other.flush(10).complete
+    assert first.stats().delivered == 20
+    assert other.stats().delivered == 1
+    assert first.close(1).complete
+    second.put(batch("ada", "d"))
+    assert second.flush(10).complete
+    assert "d" in endpoint.taken
+
+
+def test_a_put_after_the_close_starts_anew(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> None:
+    delivery = deliver()
+    delivery.put(batch("ada", 1))
+    assert delivery.close().complete
+    assert delivery.close().complete
+    delivery.put(batch("ada", 2))
+    assert delivery.close().complete
+    assert endpoint.taken == ["1", "2"]
+    assert delivery.stats().delivered == 2
+
+
+def test_a_flush_ends_in_time_though_the_endpoint_hangs(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
+) -> None:
+    endpoint.hang()
+    delivery = deliver()
+    delivery.put(batch("ada", 1))
+    report = delivery.flush(0.5)
+    assert not report.complete
+    assert (report.delivered, report.waiting) == (0, 1)
+    assert 0.4 <= report.seconds < 2
+
+
+def test_off_delivers_nothing_and_says_so(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> None:
+    delivery = deliver(delivery="off")
+    delivery.put(batch("ada", 1, 2))
+    assert delivery.flush().complete
+    assert delivery.stats().dropped == {"delivery off": 2}
+    assert endpoint.posts == []
+
+
+def test_inline_has_delivered_when_put_returns_and_starts_no_thread(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
+) -> None:
+    before = threads()
+    delivery = deliver(delivery="inline", flush_interval=1)
+    delivery.put(batch("ada", 1))
+    assert endpoint.taken == ["1"]
+    assert threads() == before
+
+
+def test_inline_never_takes_longer_than_its_deadline(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
+) -> None:
+    endpoint.hang()
+    delivery = deliver(delivery="inline", shutdown_timeout=0.3)
+    began = time.monotonic()
+    delivery.put(batch("ada", 1))
+    assert time.monotonic() - began < 2
+    assert delivery.stats().waiting == 1
+
+
+@pytest.mark.parametrize("outbox", [None, "outbox"])
+def test_a_burst_and_an_immediate_exit_lose_nothing(
+    endpoint: Endpoint, run_python: RunPython, outbox: str | None
+) -> None:
+    script = """
+        for number in range(1050):
+            delivery.put(batch(f"person-{number % 50}", number))
+    """
+    status, _, err = finished(run_python(script, flush_interval=1, outbox=outbox))
+    assert (status, err) == (0, "")
+    assert sorted(map(int, endpoint.taken)) == list(range(1050))
+
+
+@pytest.mark.parametrize("trouble", ["hang", "down", "500"])
+def test_the_end_takes_two_seconds_at_most_and_says_exactly_what_is_lost(
+    endpoint: Endpoint, run_python: RunPython, trouble: str
+) -> None:
+    endpoint.answer(500)
+    if trouble == "hang":
+        endpoint.hang()
+    settings = {"endpoint": "http://127.0.0.1:9"} if trouble == "down" else {}
+    script = """
+        for number in range(123):
+            delivery.put(batch(f"person-{number % 5}", number))
+        print(time.time(), flush=True)
+    """
+    status, out, err = finished(run_python(script, **settings))
+    assert time.time() - float(out) < 2.5 + 1, "the exit took too long"  # one second for a slow machine
+    assert status == 0
+    lost, unanswered = map(int, re.findall(r"(\d+) (?:entries are lost|more)", err + "0 more")[:2])
+    assert lost + unanswered == 123
+    assert (unanswered > 0) == (trouble == "hang")
+    assert len(err.splitlines()) <= 2
+
+
+def test_with_a_durable_outbox_the_end_loses_nothing_and_the_next_start_delivers(
+    endpoint: Endpoint, run_python: RunPython
+) -> None:
+    endpoint.answer(500)
+    script = """
+        for number in range(123):
+            delivery.put(batch(f"person-{number % 5}", number))
+    """
+    status, _, err = finished(run_python(script, outbox="outbox"))
+    assert status == 0
+    assert "123 entries are kept" in err
+    endpoint.answer(200)
+    finished(run_python("delivery.put(batch('ada', 'new'))", outbox="outbox"))
+    assert len(endpoint.taken) == len(set(endpoint.taken)) == 124
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_killed_process_loses_nothing_that_was_put(
+    endpoint: Endpoint, run_python: RunPython, seed: int
+) -> None:
+    endpoint.answer(500 if seed % 2 else 200)
+    process = run_python(
+        """
+        for number in range(100_000):
+            delivery.put(batch(f"person-{number % 5}", number))
+            if number % 50 == 0:
+                print(number, flush=True)
+        """,
+        outbox="outbox",
+    )
+    assert process.stdout is not None
+    last = 0
+    for line in process.stdout:
+        last = int(line)
+        if last >= 200 + seed * 777:
+            break
+    process.kill()
+    process.wait()
+    process.communicate()
+    endpoint.answer(200)
+    finished(
+        run_python(
+            "delivery.flush(60)\ndelivery.put(batch('ada', 'new'))\ndelivery.flush(60)", outbox="outbox"
+        ),
+        90,
+    )
+    arrived = {int(id_) for id_ in endpoint.taken if id_ != "new"}
+    assert set(range(last + 1)) <= arrived
+
+
+@pytest.mark.parametrize("outbox", [None, "outbox"])
+def test_after_a_fork_parent_and_children_deliver_what_is_theirs_once(
+    endpoint: Endpoint, run_python: RunPython, outbox: str | None
+) -> None:
+    script = """
+        delivery.put(batch("parent", "before"))
+        delivery.flush()
+        delivery.put(batch("parent", "waiting"))
+        for child in range(5):
+            if os.fork() == 0:
+                assert delivery.stats().accepted == 0
+                for number in range(20):
+                    delivery.put(batch("child", f"child-{child}-{number}"))
+                sys.exit()
+        for child in range(5):
+            assert os.wait()[1] == 0
+        delivery.put(batch("parent", "after"))
+    """
+    status, _, err = finished(run_python(script, flush_interval=0.2, outbox=outbox))
+    assert (status, err) == (0, "")
+    assert len(endpoint.taken) == len(set(endpoint.taken)) == 103
+
+
+def test_a_child_that_leaves_without_a_word_does_not_take_the_parents_entries(
+    endpoint: Endpoint, run_python: RunPython
+) -> None:
+    """os._exit skips every handler: what the child put is on disk, and the parent takes it over."""
+    script = """
+        delivery.put(batch("parent", "parent"))
+        if os.fork() == 0:
+            delivery.put(batch("child", "child"))
+            os._exit(0)
+        os.wait()
+        delivery.flush(10)
+    """
+    status, _, err = finished(run_python(script, flush_interval=1, outbox="outbox"))
+    assert (status, err) == (0, "")
+    assert sorted(endpoint.taken) == ["child", "parent"]
+
+
+@pytest.mark.parametrize("handler", ["sys.exit", "delivery.close"])
+def test_a_signal_in_the_middle_of_puts_ends_in_order(
+    endpoint: Endpoint, run_python: RunPython, handler: str
+) -> None:
+    process = run_python(
+        f"""
+        def ended(*_):
+            {"pass" if handler == "sys.exit" else "delivery.close()"}
+            print(number, flush=True)
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, ended)
+        for number in range(10_000_000):
+            delivery.put(batch(f"person-{{number % 5}}", number))
+            if number == 500:
+                print("ready", flush=True)
+            if number > 1000:
+                time.sleep(0.001)
+        """,
+        flush_interval=0.05,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    status, out, _ = finished(process)
+    assert status == 0
+    assert set(range(int(out))) <= {int(id_) for id_ in endpoint.taken}
+
+
+@pytest.mark.parametrize("outbox", [None, "outbox"])
+def test_a_close_in_the_middle_of_a_put_of_its_own_thread_delivers_at_once(  # noqa: PLR0917  (fixtures)
+    endpoint: Endpoint,
+    deliver: Deliver,
+    batch: MakeBatch,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    outbox: str | None,
+) -> None:
+    """As in a handler of SIGTERM: nobody else can have the locks that the interrupted put holds."""
+    delivery = deliver(outbox=tmp_path / outbox if outbox else None, flush_interval=60)
+    for number in range(50):
+        delivery.put(batch(f"person-{number}", number))
+    add = lanes.Lanes.add
+    reports: list[Any] = []
+
+    def add_and_be_interrupted(*args: Any, **more: Any) -> None:
+        if not reports:
+            reports.append(None)
+            reports[0] = delivery.close(20)
+        add(*args, **more)
+
+    monkeypatch.setattr(lanes.Lanes, "add", add_and_be_interrupted)
+    delivery.put(batch("ada", 50))
+    assert reports[0].delivered == 50
+    assert sorted(map(int, endpoint.taken)) == list(range(50))
+    assert reports[0].seconds < 10
+
+
+def test_importing_delivery_loads_no_http_client(run_python: RunPython) -> None:
+    status, out, err = finished(run_python("print('requests' in sys.modules)", delivery="off"))
+    assert (status, out, err) == (0, "False\n", "")
+
+
+def test_the_pid_is_checked_even_where_no_fork_hook_ran(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = deliver()
+    delivery.put(batch("ada", 1))
+    assert delivery.flush(10).complete
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "getpid", lambda: 0)
+        assert delivery.stats().accepted == 0
+        delivery.put(batch("ada", 2))
+        assert delivery.flush(10).complete
+    assert endpoint.taken == ["1", "2"]

@@ -1,0 +1,253 @@
+"""The contract of every outbox: one set of tests, each run on memory and on disk."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from koala_middleware.delivery import lanes
+from koala_middleware.delivery.durable import DurableOutbox
+from koala_middleware.delivery.lanes import Parcel
+from koala_middleware.delivery.memory import MemoryOutbox
+from koala_middleware.delivery.outbox import Outbox
+from koala_middleware.wire import Batch, Entry, Person
+
+MakeOutbox = Callable[..., Outbox]
+MakeBatch = Callable[..., Batch]
+
+
+@pytest.fixture(params=["memory", "durable"])
+def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> MakeOutbox:
+    def make(**settings: Any) -> Outbox:
+        settings = {"linger": 0.0, "max_entries": 100, "max_bytes": 1 << 20, "drop_old": False, **settings}
+        if request.param == "memory":
+            return MemoryOutbox(**settings)
+        return DurableOutbox(tmp_path, max_age=3600, sync=False, memory_bytes=1 << 20, **settings)
+
+    return make
+
+
+def ids(parcel: Parcel | None) -> list[str]:
+    return [json.loads(item.entry.body)["message_id"] for item in parcel.items] if parcel else []
+
+
+def claim(outbox: Outbox) -> Parcel:
+    parcel = outbox.claim(time.monotonic())
+    assert parcel is not None, "nothing to claim"
+    return parcel
+
+
+def adds_up(outbox: Outbox) -> bool:
+    stats = outbox.stats()
+    fates = stats.delivered + stats.waiting + stats.refused + sum(stats.dropped.values())
+    return stats.accepted == fates
+
+
+class TestEveryOutbox:
+    def test_what_was_put_is_claimed_and_done(self, outbox: MakeOutbox, batch: MakeBatch) -> None:
+        box = outbox()
+        box.put(batch("ada", 1, 2))
+        assert box.stats().waiting == 2
+        parcel = claim(box)
+        assert ids(parcel) == ["1", "2"]
+        box.done(parcel, parcel.items)
+        assert (box.stats().delivered, box.stats().waiting) == (2, 0)
+        assert adds_up(box)
+
+    def test_what_must_not_be_sent_is_set_aside_and_counts_as_refused(
+        self, outbox: MakeOutbox, batch: MakeBatch
+    ) -> None:
+        box = outbox()
+        box.set_aside(batch("ada", 1, 2), "before_send failed")
+        assert box.claim(time.monotonic()) is None
+        assert (box.stats().refused, box.stats().waiting) == (2, 0)
+        assert adds_up(box)
+
+    def test_nothing_is_claimed_before_it_is_due(self, outbox: MakeOutbox, batch: MakeBatch) -> None:
+        box = outbox(linger=30.0)
+        box.put(batch("ada", 1))
+        now = time.monotonic()
+        assert box.claim(now) is None
+        assert 29 < box.next_due(now) <= 30
+        assert ids(box.claim(now + 31)) == ["1"]
+
+    def test_what_one_person_did_meanwhile_shares_one_parcel(
+        self, outbox: MakeOutbox, batch: MakeBatch
+    ) -> None:
+        box = outbox(linger=30.0)
+        for number in range(3):
+            box.put(batch("ada", number))
+        assert ids(box.claim(time.monotonic() + 31)) == ["0", "1", "2"]
+
+    def test_a_parcel_holds_thirty_of_a_kind_at_most(self, outbox: MakeOutbox, batch: MakeBatch) -> None:
+        box = outbox()
+        box.put(batch("ada", *range(65)))
+        sizes = []
+        while parcel := box.claim(time.monotonic()):
+            sizes.append(len(parcel.items))
+            box.done(parcel, parcel.items)
+        assert sizes == [30, 30, 5]
+
+    def test_a_parcel_stays_below_the_byte_limit(self, outbox: MakeOutbox, batch: MakeBatch) -> None:
+        box = outbox()
+        box.put(batch("ada", 1, 2, 3, text="x" * 200_000))
+        assert ids(claim(box)) == ["1", "2"]
+
+    def test_two_emails_on_one_profile_never_share_a_parcel(self, outbox: MakeOutbox) -> None:
+        box = outbox()
+        for number, email in enumerate(["ada@example.com", "grace@example.com"]):
+            box.put(Batch(Person("p1", email), (Entry("identify", b'{"message_id":"%d"}' % number),)))
+        assert ids(claim(box)) == ["0"]
+
+    def test_a_person_has_one_parcel_out_at_a_time_and_others_do_not_wait(
+        self, outbox: MakeOutbox, batch: MakeBatch
+    ) -> None:
+        box = outbox()
+        box.put(batch("ada", 1))
+        first = claim(box)
+        box.put(batch("ada", 2))
+        box.put(batch("grace", 3))
+        assert ids(claim(box)) == ["3"]
+        assert box.claim(time.monotonic()) is None
+        box.done(first, first.items)
+        assert ids(claim(box)) == ["2"]
+
+    def test_what_is_put_back_comes_first_again_at_its_time(
+        self, outbox: MakeOutbox, batch: MakeBatch
+    ) -> None:
+        box = outbox()
+        box.put(batch("ada", 1))
+        parcel, now = claim(box), time.monotonic()
+        box.put(batch("ada", 2))
+        box.put_back(parcel, now, at=now + 10)
+        assert box.claim(now + 9) is None
+        assert ids(box.claim(now + 11)) == ["1", "2"]
+        assert adds_up(box)
+
+    def test_a_parcel_can_be_settled_in_parts(self, outbox: MakeOutbox, batch: MakeBatch) -> None:
+        box = outbox()
+        box.put(batch("ada", 1, 2, 3))
+        parcel, now = claim(box), time.monotonic()
+        one, two, _ = parcel.items
+        box.done(parcel, [one])
+        box.refuse(parcel, [two], "HTTP 400")
+        assert box.claim(now) is None
+        box.put_back(parcel, now, at=now)
+        assert ids(claim(box)) == ["3"]
+        stats = box.stats()
+        assert (stats.delivered, stats.refused, stats.waiting) == (1, 1, 1)
+
+    @pytest.mark.parametrize("drop_old", [False, True])
+    def test_what_does_not_fit_is_dropped_and_counted(
+        self, outbox: MakeOutbox, batch: MakeBatch, drop_old: bool
+    ) -> None:
+        box = outbox(max_entries=10, max_bytes=1024, drop_old=drop_old)
+        for number in range(50):
+            box.put(batch(f"person-{number}", number))
+        stats = box.stats()
+        assert stats.accepted == 50
+        assert 0 < stats.waiting <= 10
+        assert stats.dropped == {"outbox full": 50 - stats.waiting}
+
+    def test_the_byte_limit_is_kept_rigidly(self, outbox: MakeOutbox, batch: MakeBatch) -> None:
+        box = outbox(max_entries=10_000, max_bytes=20_000)
+        for number in range(500):
+            box.put(batch(f"person-{number}", number, text="x" * (number % 200)))
+            assert box.stats().waiting_bytes <= 20_000
+        assert box.stats().waiting > 20
+        assert adds_up(box)
+
+    def test_what_others_dropped_is_in_the_books(self, outbox: MakeOutbox) -> None:
+        box = outbox()
+        box.count_dropped(7, "sampled")
+        assert (box.stats().accepted, box.stats().dropped) == (7, {"sampled": 7})
+
+    def test_after_an_outage_new_people_go_first_and_each_ones_order_is_kept(
+        self, outbox: MakeOutbox, batch: MakeBatch
+    ) -> None:
+        box = outbox()
+        for number in range(3):
+            box.put(batch(f"old-{number}", f"old-{number}"))
+        box.recovered()
+        box.put(batch("new", "new"))
+        box.put(batch("old-0", "old-0 again"))
+        now = time.monotonic() + 1
+        assert ids(box.claim(now)) == ["new"]
+        assert ids(box.claim(now)) == ["old-0", "old-0 again"]
+
+    def test_the_backlog_drains_at_a_bounded_rate(self, outbox: MakeOutbox, batch: MakeBatch) -> None:
+        box = outbox()
+        for number in range(90):
+            box.put(batch(f"old-{number}", number))
+        box.recovered()
+        now, out = time.monotonic(), 0
+        for step in range(500):  # half a second
+            out += box.claim(now + step / 1000) is not None
+        assert 25 <= out <= 75
+
+    def test_a_flush_hurries_what_waits_and_asks_for_nothing_that_comes_later(
+        self, outbox: MakeOutbox, batch: MakeBatch
+    ) -> None:
+        box = outbox(linger=30.0)
+        box.put(batch("ada", 1))
+        round_ = box.hurry(time.monotonic())
+        box.put(batch("grace", 2))
+        parcel = claim(box)
+        assert ids(parcel) == ["1"]
+        assert not box.settled(round_)
+        box.done(parcel, parcel.items)
+        assert box.settled(round_)
+        assert box.claim(time.monotonic()) is None
+
+    def test_the_oldest_waiting_entry_has_an_age(self, outbox: MakeOutbox, batch: MakeBatch) -> None:
+        box = outbox()
+        assert box.stats().oldest_waiting_age is None
+        box.put(batch("ada", 1))
+        age = box.stats().oldest_waiting_age
+        assert age is not None
+        assert 0 <= age < 60
+
+    def test_a_put_inside_a_put_of_the_same_thread_neither_hangs_nor_loses(
+        self, outbox: MakeOutbox, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As when a signal handler or a finaliser calls while its thread is in the middle of a put."""
+        box, add, nested = outbox(), lanes.Lanes.add, iter([batch("ada", "nested")])
+
+        def add_and_be_interrupted(*args: Any, **more: Any) -> None:
+            if inner := next(nested, None):
+                box.put(inner)
+            add(*args, **more)
+
+        monkeypatch.setattr(lanes.Lanes, "add", add_and_be_interrupted)
+        box.put(batch("ada", 1))
+        assert (box.stats().accepted, box.stats().waiting) == (2, 2)
+        assert ids(claim(box)) == ["1", "nested"]
+
+    def test_parcels_that_were_out_at_the_close_change_nothing_afterwards(
+        self, outbox: MakeOutbox, batch: MakeBatch
+    ) -> None:
+        box = outbox()
+        box.put(batch("ada", 1, 2))
+        parcel = claim(box)
+        before = box.close()
+        box.done(parcel, parcel.items)
+        assert box.stats() == before
+        assert adds_up(box)
+
+
+def test_memory_counts_at_the_close_what_nobody_will_deliver(batch: MakeBatch) -> None:
+    box = MemoryOutbox(linger=0.0, max_entries=10, max_bytes=10_000, drop_old=False)
+    box.put(batch("ada", 1, 2, 3))
+    assert box.close().dropped == {"process ended": 3}
+
+
+def test_drop_old_makes_room_for_the_new(batch: MakeBatch) -> None:
+    box = MemoryOutbox(linger=0.0, max_entries=3, max_bytes=10_000, drop_old=True)
+    for number in range(5):
+        box.put(batch(f"person-{number}", number))
+    assert [ids(claim(box)) for _ in range(3)] == [["2"], ["3"], ["4"]]
