@@ -1,0 +1,166 @@
+"""`koala-middleware collector`: the collector's part of the command line. Imports the collector only when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # argparse has no public name for what add_subparsers answers
+    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+def register(subcommands: Subcommands) -> None:
+    """Add `collector`, `collector user`, `collector export` and `collector import`."""
+    parser = subcommands.add_parser(
+        "collector",
+        help="run the collector: takes what is sent, stores it and shows it",
+        description="Takes batches over HTTP, resolves who is who, stores it in SQLite and shows it on pages.",
+    )
+    _add_serving(parser)
+    parser.set_defaults(run=run)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_users(commands)
+    _add_transfers(commands)
+
+
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    _add_database(parser)
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    add("--port", type=int, default=8600, help="port to listen on; 0 takes a free one (default %(default)s)")
+    add("--open", action="store_true", dest="open_page", help="open the page in a browser")
+    keys = "take this public API key only; repeatable (default: any)"
+    add("--key", action="append", metavar="pk_…", dest="keys", help=keys)
+    origins = "take scripts of this site only, like https://www.example.com; repeatable (default: any)"
+    add("--origin", action="append", metavar="URL", dest="origins", help=origins)
+    add("--secret-key", metavar="sk_…", help="what deletion requests must bear (default: they are off)")
+    add("--keep", metavar="LENGTH", help="how long entries stay, like 90d, 12w or 1y (default: for ever)")
+    rate = "requests a second taken from one address, on average (default: any)"
+    add("--address-rate", type=float, metavar="N", help=rate)
+    add("--key-rate", type=float, metavar="N", help="the same for one key (default: any)")
+    header = "the header in which a trusted proxy names who is logged in"
+    add("--login-header", metavar="NAME", help=header)
+
+
+def _add_database(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--database",
+        type=Path,
+        default=Path("koala.db"),
+        metavar="FILE",
+        help="SQLite file (default %(default)s)",
+    )
+
+
+def _add_users(commands: Subcommands) -> None:
+    parser = commands.add_parser(
+        "user", help="who may look at the pages; with the first user they ask for a login"
+    )
+    parser.add_argument("action", choices=("add", "remove"))
+    parser.add_argument("name")
+    _add_database(parser)
+    parser.set_defaults(run=run_user)
+
+
+def _add_transfers(commands: Subcommands) -> None:
+    out = commands.add_parser("export", help="write people, events or batches to a file")
+    out.add_argument("what", choices=("people", "events", "batches"))
+    out.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="(default %(default)s)")
+    out.add_argument("--output", type=Path, metavar="FILE", help="(default: stdout)")
+    _add_database(out)
+    out.set_defaults(run=run_export)
+    into = commands.add_parser("import", help="send batches from JSON lines to a running collector")
+    into.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    into.add_argument("--to", default="http://127.0.0.1:8600", metavar="URL", help="(default %(default)s)")
+    into.add_argument(
+        "--key", default="pk_import", metavar="pk_…", help="for lines that name none (default %(default)s)"
+    )
+    into.set_defaults(run=run_import)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    try:
+        from koala_middleware.collector import create_app  # noqa: PLC0415  (the extra, only for who runs it)
+        from koala_middleware.collector.server import serve  # noqa: PLC0415
+    except ImportError as error:
+        raise SystemExit(_needs(error)) from None
+    try:
+        app = create_app(
+            arguments.database,
+            arguments.keys,
+            origins=arguments.origins,
+            secret_key=arguments.secret_key,
+            keep=arguments.keep,
+            address_rate=arguments.address_rate,
+            key_rate=arguments.key_rate,
+            login_header=arguments.login_header,
+        )
+    except ValueError as error:
+        raise SystemExit(f"koala-middleware collector: {error}") from None
+    if arguments.host not in LOOPBACK and arguments.login_header is None:
+        _warn(f"Listening on {arguments.host}. Unless there is a user, whoever reaches it sees everything:")
+        _warn(f"  koala-middleware collector user add NAME --database {arguments.database}")
+    serve(app, arguments.host, arguments.port, arguments.open_page)
+    return 0
+
+
+def run_user(arguments: argparse.Namespace) -> int:
+    from koala_middleware.collector.login import add_login  # noqa: PLC0415  (see run)
+    from koala_middleware.collector.store.sqlite import SqliteStore  # noqa: PLC0415
+
+    store = SqliteStore(arguments.database)
+    if arguments.action == "remove":
+        return 0 if store.drop_login(arguments.name) else _fail(f"There is no user {arguments.name!r}.")
+    password = _password()
+    if not password:
+        return _fail("The password is empty: nothing was changed.")
+    add_login(store, arguments.name, password)
+    _warn(f"{arguments.name} may log in. Pages now ask for it.")
+    return 0
+
+
+def _password() -> str:
+    """Typed twice at a terminal; else the first line of stdin."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\n")
+    password = getpass.getpass("Password: ")
+    return password if getpass.getpass("Again: ") == password else ""
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    from koala_middleware.collector.transfer import export  # noqa: PLC0415  (see run)
+
+    if arguments.what == "batches" and arguments.format == "csv":
+        return _fail("Batches are JSON lines: leave --format csv out.")
+    if not arguments.database.exists():
+        return _fail(f"There is no database {arguments.database}.")
+    count = export(arguments.database, arguments.what, arguments.format, arguments.output)
+    _warn(f"{count} {arguments.what} written.")
+    return 0
+
+
+def run_import(arguments: argparse.Namespace) -> int:
+    from koala_middleware.collector.transfer import bring_in  # noqa: PLC0415  (see run)
+
+    taken, refused = bring_in(arguments.files, arguments.to, arguments.key)
+    _warn(f"{taken} batches taken, {refused} refused.")
+    return 1 if refused else 0
+
+
+def _needs(error: ImportError) -> str:
+    return f"The collector needs the package {error.name}: pip install 'koala-middleware[collector]'"
+
+
+def _warn(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _fail(line: str) -> int:
+    _warn(line)
+    return 1

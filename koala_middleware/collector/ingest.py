@@ -1,0 +1,141 @@
+"""The protocol's endpoints, as senders speak it: read a request, have it recorded, answer with a status.
+
+Must not know who is who or how things are stored.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from koala_middleware.collector.payload import Batch, Refused, read_account_batch, read_person_batch
+from koala_middleware.collector.state import Collector
+from koala_middleware.collector.writer import Arrived, NotStored, Overloaded, now_ms
+
+LARGEST = 1024 * 1024  # bytes of a body, also once unpacked; what senders keep below is half of it
+_GZIP = 16 + zlib.MAX_WBITS
+_OK = b'{"ok":true}'
+_COME_AGAIN = b'{"error":"This could not be stored now; come again"}'
+USER_AGENT_KEPT = 500  # characters
+_BOT = "no User-Agent: taken for a bot's, as the hosted service did, and not counted"
+
+Read = Callable[[str, bytes, int], Batch]
+
+
+class BatchEndpoint:
+    """Takes batches. An ASGI app by itself: Request and Response objects would cost a third of a batch's time."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status, content, _ = await take(scope["app"].state.collector, scope, receive, self._read)
+        await _send(send, status, content)
+
+
+async def take(
+    collector: Collector, scope: Scope, receive: Receive, read: Read
+) -> tuple[int, bytes, Batch | None]:
+    """Read and record one request. Answers the status, the body, and the batch if there was a good one."""
+    arrived = Arrived(scope["path_params"]["key"], scope["path"], now_ms(), b"", "")
+    try:
+        return 200, _OK, await _take(collector, arrived, scope, receive, read)
+    except Refused as refused:
+        return *_refuse(collector, arrived, refused), None
+    except (Overloaded, NotStored):
+        return 503, _COME_AGAIN, None
+
+
+async def _take(collector: Collector, arrived: Arrived, scope: Scope, receive: Receive, read: Read) -> Batch:
+    encoding = _read_headers(scope, arrived)
+    if not collector.settings.takes(arrived.key):
+        raise Refused("This collector does not take this key: see its --key", "unknown_key", 404)
+    client = scope.get("client")
+    if not (
+        collector.address_rate.allows(client[0] if client else "") and collector.key_rate.allows(arrived.key)
+    ):
+        raise Refused("Too many requests from this address or for this key", "too_many_requests", 429)
+    arrived.body = await body_of(receive, encoding)
+    batch = read(arrived.key, arrived.body, arrived.received_at)
+    if arrived.user_agent:
+        arrived.batch, arrived.notes = batch, "\n".join(batch.flags)
+        await collector.record(arrived)
+    else:
+        arrived.outcome, arrived.notes = "ignored", _BOT
+        collector.note(arrived)
+    return batch
+
+
+def _read_headers(scope: Scope, arrived: Arrived) -> str:
+    """Keep the User-Agent; answer the Content-Encoding."""
+    encoding = ""
+    for name, value in scope["headers"]:
+        if name == b"user-agent":
+            arrived.user_agent = value.decode("latin-1").strip()[:USER_AGENT_KEPT]
+        elif name == b"content-encoding":
+            encoding = value.decode("latin-1").strip().lower()
+    return encoding
+
+
+def _refuse(collector: Collector, arrived: Arrived, refused: Refused) -> tuple[int, bytes]:
+    arrived.outcome, arrived.status, arrived.notes = "refused", refused.status, refused.message
+    with suppress(Overloaded):
+        collector.note(arrived)
+    return refused.status, orjson.dumps({"error": refused.message, "code": refused.code})
+
+
+async def _send(send: Send, status: int, content: bytes) -> None:
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def body_of(receive: Receive, encoding: str) -> bytes:
+    """The request's body, unpacked, of any content type: beacons send JSON as text/plain. Raises Refused."""
+    if encoding not in {"", "identity", "gzip"}:
+        raise Refused(
+            f"Content-Encoding {encoding!r} is not understood: send gzip or plain", "bad_encoding", 415
+        )
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused("The body did not arrive whole", "incomplete")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > LARGEST:
+            raise _too_large()
+    return _unpacked(body) if encoding == "gzip" else body
+
+
+def _unpacked(body: bytes) -> bytes:
+    unpack = zlib.decompressobj(_GZIP)
+    try:
+        plain = unpack.decompress(body, LARGEST + 1)
+    except zlib.error:
+        raise Refused("The body is not gzip, as its Content-Encoding says", "bad_gzip") from None
+    if len(plain) > LARGEST:
+        raise _too_large()
+    if not unpack.eof:
+        raise Refused("The body's gzip stream is cut off", "bad_gzip")
+    return plain
+
+
+def _too_large() -> Refused:
+    return Refused(f"The body is larger than {LARGEST // 1024} KiB", "too_large", 413)
+
+
+person_batch = BatchEndpoint(read_person_batch)
+account_batch = BatchEndpoint(read_account_batch)
+
+
+def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, media_type="application/json")

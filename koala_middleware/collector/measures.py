@@ -1,0 +1,39 @@
+"""What Prometheus is told: counts of requests and entries, and how writing goes. No names, no personal data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+__all__ = ["CONTENT_TYPE_LATEST", "Measures"]
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+class Measures:
+    """One collector's measures, in a registry of their own."""
+
+    def __init__(self, waiting: Callable[[], int], size: Callable[[], int]) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "koala_collector_requests", "Requests by what became of them", ["outcome"], registry=self.registry
+        )
+        self.entries = Counter("koala_collector_entries", "New entries stored", registry=self.registry)
+        self.failed = Counter(
+            "koala_collector_failed", "Requests that could not be stored", registry=self.registry
+        )
+        self.commit = Histogram(
+            "koala_collector_commit_seconds",
+            "Time to write one group",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        Gauge(
+            "koala_collector_waiting", "Requests waiting to be written", registry=self.registry
+        ).set_function(waiting)
+        Gauge("koala_collector_database_bytes", "Database on disk", registry=self.registry).set_function(size)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

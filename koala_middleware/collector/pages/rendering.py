@@ -1,0 +1,92 @@
+"""Templates to HTML, with headers under which text that slips through as markup still runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from koala_middleware.collector.pages import charts, words
+from koala_middleware.collector.times import iso
+from koala_middleware.errors import KoalaConfigError
+from koala_middleware.snippet import snippet
+
+COOKIE = "koala_collector"  # of a login
+STATIC = Path(__file__).parent.parent / "static"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+SECTIONS = (
+    ("/", "Live"),
+    ("/people", "People"),
+    ("/accounts", "Accounts"),
+    ("/events", "Events"),
+    ("/health", "Health"),
+)
+
+_templates = Environment(
+    loader=PackageLoader("koala_middleware.collector", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+for _filter in (
+    words.browser,
+    words.called,
+    words.clock,
+    words.day,
+    words.describe,
+    words.hue,
+    words.initials,
+    iso,
+    words.number,
+    words.pretty,
+    words.short_json,
+    words.size,
+    words.stamp,
+):
+    _templates.filters[_filter.__name__] = _filter
+
+
+def browser_lines(key: str, address: str) -> str:
+    """What to paste into a page, as text to be shown; empty where the key is none a page could name."""
+    try:
+        return str.__str__(snippet(key, address))
+    except KoalaConfigError:
+        return ""
+
+
+_templates.globals |= {"sections": SECTIONS, "bars": charts.bars, "browser_lines": browser_lines}
+
+
+def render(template: str, **values: Any) -> str:
+    return _templates.get_template(template).render(**values)
+
+
+def page(request: Request, template: str, status: int = 200, **values: Any) -> Response:
+    """A whole page. Templates also get the section the request is in, and the collector's own address."""
+    path = request.url.path
+    section = next(
+        (href for href, _ in SECTIONS[1:] if path.startswith(href)),
+        "/people" if path.startswith("/visitors") else "/",
+    )
+    settings = request.app.state.collector.settings
+    values |= {
+        "section": section,
+        "address": str(request.base_url).rstrip("/"),
+        "logged_in": COOKIE in request.cookies,
+        "key": min(settings.keys) if settings.keys else "pk_dev",
+    }
+    return HTMLResponse(render(template, **values), status, HEADERS)

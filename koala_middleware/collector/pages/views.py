@@ -1,0 +1,238 @@
+"""The pages besides Live: each asks the store one snapshot and fills one template."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from koala_middleware.collector.identity import END, Moment
+from koala_middleware.collector.pages.rendering import page
+from koala_middleware.collector.pages.words import browser
+from koala_middleware.collector.reading import Counted, Reader
+from koala_middleware.collector.state import Collector
+from koala_middleware.collector.writer import now_ms
+
+PEOPLE = 50
+TIMELINE = 100
+ACCOUNTS = 100
+EVENTS = 200
+REFUSED = 50
+HOUR = 60 * 60 * 1000
+MINUTES = 60  # on the Health page's chart
+PERIODS: Mapping[str, tuple[str, int, int]] = {  # title, bars, hours in each
+    "day": ("24 hours", 24, 1),
+    "week": ("7 days", 28, 6),
+    "month": ("30 days", 30, 24),
+}
+OUTCOMES = ("taken", "ignored", "refused")
+View = Callable[[Request, Reader], Response]
+
+
+def reading(view: View) -> Callable[[Request], Response]:
+    """A page that reads one snapshot; Starlette runs it on a thread of its pool."""
+
+    def endpoint(request: Request) -> Response:
+        with collector_of(request).store.reader() as reader:
+            return view(request, reader)
+
+    return endpoint
+
+
+def people(request: Request, reader: Reader) -> Response:
+    search = request.query_params.get("q", "").strip()
+    found = reader.people(PEOPLE + 1, search, _cursor(request.query_params.get("before", "")))
+    older = found[PEOPLE - 1] if len(found) > PEOPLE else None
+    before = f"{older.last_seen or 0}-{older.person_no}" if older else ""
+    if not found and search:
+        visitor = reader.visitor(search)
+        if visitor is not None:
+            return RedirectResponse(f"/visitors/{visitor}")
+    return page(request, "people.html", people=found[:PEOPLE], search=search, before=before)
+
+
+def person(request: Request, reader: Reader) -> Response:
+    number = _number(request)
+    found = reader.person(number)
+    if found is None:
+        return missing(request, "Nobody is under this number. People who were erased leave no page.")
+    before = _moment(request.query_params.get("before", ""))
+    entries = reader.timeline(number, TIMELINE + 1, before)
+    browsers = reader.browsers(number)
+    return page(
+        request,
+        "person.html",
+        person=found,
+        browsers=browsers,
+        places={
+            each.profile: browser(each.user_agent) or f"browser {each.profile_id[:8]}" for each in browsers
+        },
+        history=reader.trait_history(number),
+        entries=entries[:TIMELINE],
+        older=_older(entries),
+        newest=before == END,
+    )
+
+
+def visitor(request: Request, reader: Reader) -> Response:
+    """One profile, from its first page on: whoever is not known by email yet."""
+    number = _number(request)
+    entries = reader.visitor_timeline(number, TIMELINE + 1, _moment(request.query_params.get("before", "")))
+    if not entries:
+        return missing(request, "No such visitor is known here.")
+    owners = Counter(entry.person for entry in entries)
+    if len(owners) == 1 and entries[0].person is not None:
+        return RedirectResponse(f"/people/{entries[0].person}")
+    return page(
+        request,
+        "visitor.html",
+        profile_id=entries[0].profile_id,
+        entries=entries[:TIMELINE],
+        older=_older(entries),
+    )
+
+
+def accounts(request: Request, reader: Reader) -> Response:
+    search = request.query_params.get("q", "").strip()
+    return page(request, "accounts.html", accounts=reader.accounts(ACCOUNTS, search), search=search)
+
+
+def account(request: Request, reader: Reader) -> Response:
+    number = _number(request)
+    found = reader.account(number)
+    if found is None:
+        return missing(request, "No company is under this number.")
+    return page(
+        request,
+        "account.html",
+        account=found,
+        people=reader.account_people(number, PEOPLE),
+        entries=reader.account_timeline(number, TIMELINE),
+    )
+
+
+def events(request: Request, reader: Reader) -> Response:
+    chosen = request.query_params.get("period", "day")
+    chosen = chosen if chosen in PERIODS else "day"
+    _, count, width = PERIODS[chosen]
+    now = now_ms() // HOUR
+    first = (now // width - count + 1) * width
+    counted = [each for each in reader.counted(first, width) if each.total]
+    columns = [_columns(each, first, count, width) for each in counted[:EVENTS]]
+    return page(
+        request,
+        "events.html",
+        events=list(zip(counted[:EVENTS], columns, strict=True)),
+        hidden=max(0, len(counted) - EVENTS),
+        total=sum(each.total for each in counted),
+        periods={name: title for name, (title, _, _) in PERIODS.items()},
+        period=chosen,
+    )
+
+
+def _columns(counted: Counted, first: int, count: int, width: int) -> list[tuple[str, dict[str, int]]]:
+    return [
+        (_hour(first + index * width), {"count": counted.columns.get(index, 0)}) for index in range(count)
+    ]
+
+
+def _hour(hour: int) -> str:
+    return datetime.fromtimestamp(hour * HOUR / 1000, UTC).strftime("%-d %b, %H:00 UTC")
+
+
+def health(request: Request, reader: Reader) -> Response:
+    collector = collector_of(request)
+    now = now_ms() // 60_000
+    rows = reader.minutes(now - 24 * 60)
+    day: Counter[str] = Counter()
+    minutes: dict[int, dict[str, int]] = {
+        minute: dict.fromkeys(OUTCOMES, 0) for minute in range(now - MINUTES + 1, now + 1)
+    }
+    for minute, outcome, requests, entries in rows:
+        day[outcome] += requests
+        day["entries"] += entries
+        if minute in minutes:
+            minutes[minute][outcome] = requests
+    refused = reader.requests(REFUSED, ("refused", "ignored"))
+    return page(
+        request,
+        "health.html",
+        day=day,
+        columns=[(_minute(minute), parts) for minute, parts in minutes.items()],
+        last_minute=sum(minutes[now - 1].values()),
+        refused=refused,
+        reasons=Counter(row["notes"] for row in refused).most_common(8),
+        totals=reader.totals(),
+        size=collector.store.size(),
+        waiting=collector.writer.waiting,
+    )
+
+
+def _minute(minute: int) -> str:
+    return datetime.fromtimestamp(minute * 60, UTC).strftime("%H:%M UTC")
+
+
+def request_page(request: Request, reader: Reader) -> Response:
+    """One request as it came."""
+    number = _number(request)
+    found = reader.requests(1, OUTCOMES, number)
+    if not found:
+        return missing(
+            request, "This request's raw body is no longer kept: only the latest are. Its entries are."
+        )
+    return page(request, "request.html", shown=found[0])
+
+
+def missing(request: Request, why: str) -> Response:
+    return page(request, "missing.html", 404, why=why)
+
+
+def collector_of(request: Request) -> Collector:
+    collector: Collector = request.app.state.collector
+    return collector
+
+
+def _number(request: Request) -> int:
+    """The number in the path, no larger than a database's."""
+    return min(int(request.path_params["number"]), 2**62)
+
+
+def _older(entries: list[Any]) -> str:
+    """The cursor to what is older than the last entry shown; empty at the end."""
+    if len(entries) <= TIMELINE:
+        return ""
+    last = entries[TIMELINE - 1]
+    return f"{last.sent_at}-{last.message_id.hex()}"
+
+
+def _moment(text: str) -> Moment:
+    sent_at, _, message_id = text.partition("-")
+    try:
+        return min(int(sent_at), END[0]), bytes.fromhex(message_id)
+    except ValueError:
+        return END
+
+
+def _cursor(text: str) -> tuple[int, int] | None:
+    last_seen, _, number = text.partition("-")
+    both = (last_seen, number)
+    if not all(part.isascii() and part.isdigit() and len(part) < 19 for part in both):  # noqa: PLR2004  (64 bits)
+        return None
+    return int(last_seen), int(number)
+
+
+routes = [
+    Route("/people", reading(people)),
+    Route("/people/{number:int}", reading(person)),
+    Route("/visitors/{number:int}", reading(visitor)),
+    Route("/accounts", reading(accounts)),
+    Route("/accounts/{number:int}", reading(account)),
+    Route("/events", reading(events)),
+    Route("/health", reading(health)),
+    Route("/requests/{number:int}", reading(request_page)),
+]

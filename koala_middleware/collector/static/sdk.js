@@ -1,0 +1,243 @@
+// Koala in the browser: who visits (the ko_id cookie, shared with the server), what they see, what they do.
+// Loaded from {host}/v1/{key}/sdk.js, which is how it learns both. Calls made before wait in `window.ko`, a list.
+(function () {
+  "use strict";
+  const early = window.ko || [];
+  if (early.loaded) return;
+  const settings = window.koalaSettings || {};
+  const source = /^(.*)\/v1\/([^/]+)\/sdk\.js/.exec((document.currentScript || {}).src) || [];
+  const key = settings.publicApiKey || decodeURIComponent(source[2] || "");
+  const project = `${(settings.host || source[1] || "").replace(/\/+$/, "")}/web/projects/${encodeURIComponent(key)}`;
+  const silent = settings.honourGpc && navigator.globalPrivacyControl;
+
+  const MOST_ENTRIES = 30; // of each kind, in one request
+  const GATHER_MS = 250; // entries so close together share a request
+  const LONGEST_WAIT_MS = 60000; // between two tries
+  const BOOTSTRAP_MS = 3000; // `ready` waits no longer
+  const KEEPALIVE_BYTES = 60000; // larger requests may not outlive the page
+  const UUID = /^(?![0-]+$|[f-]+$)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i; // neither nil nor max
+
+  // ---- who: one id, in a cookie for the whole site and in this origin's localStorage
+
+  const isId = (text) => UUID.test(text);
+
+  function uuid() {
+    if (crypto.randomUUID) return crypto.randomUUID(); // https only
+    const bytes = crypto.getRandomValues(new Uint8Array(16));
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+    return hex.replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  }
+
+  // Cookies and storage throw where the visitor or a sandbox forbids them.
+  function allowed(use) {
+    try {
+      return use();
+    } catch {}
+  }
+
+  function stored(storage, name, value) {
+    if (value) allowed(() => window[storage].setItem(name, value));
+    return allowed(() => window[storage].getItem(name));
+  }
+
+  function cookie(name, accepts) {
+    const all = allowed(() => document.cookie) || "";
+    const pairs = all.split(";").map((pair) => pair.trim().split("="));
+    return (pairs.find((pair) => pair[0] === name && accepts(pair[1])) || [])[1];
+  }
+
+  function setCookie(name, value, domain, days) {
+    const scope = `Path=/; SameSite=Lax; Max-Age=${days * 86400}` + (domain && `; Domain=${domain}`);
+    allowed(() => (document.cookie = `${name}=${value}; ${scope}`));
+  }
+
+  // The widest domain this page may set a cookie on; "" where there is none (addresses, single names).
+  function cookieDomain() {
+    const labels = location.hostname.split(".");
+    if (/^\d*$|:/.test(labels[labels.length - 1])) return "";
+    for (let count = 2; count <= labels.length; count++) {
+      const domain = labels.slice(-count).join(".");
+      setCookie("ko_probe", "1", domain, 1);
+      const taken = cookie("ko_probe", Boolean);
+      setCookie("ko_probe", "", domain, 0);
+      if (taken) return domain;
+    }
+    return "";
+  }
+
+  // The cookie decides: a log-out on the server or on a sister site changes nothing else, and what this origin
+  // remembers would give the next visitor the last one's history. It answers when the cookie is gone.
+  let unstored;
+  function profileId() {
+    const remembered = stored("localStorage", "ko_id") || unstored;
+    return adopt(cookie("ko_id", isId) || (isId(remembered) ? remembered : uuid()));
+  }
+
+  function adopt(id) {
+    // An equal cookie is left alone: browsers may keep the server's for longer than a script's.
+    if (cookie("ko_id", isId) !== id) {
+      const domain = cookieDomain();
+      if (domain) setCookie("ko_id", "", "", 0); // a host-only one would stand in front
+      setCookie("ko_id", id, domain, 365);
+    }
+    stored("localStorage", "ko_id", id);
+    return (unstored = id);
+  }
+
+  // ---- what leaves: batches of one person each, in order, the first one again until it is answered
+
+  const outbox = [];
+  let sending, timer, wait;
+
+  function add(kind, entry, email) {
+    const id = profileId();
+    // Copied as JSON now: what cannot be sent fails at the call, what changes later changes nothing.
+    entry = JSON.parse(JSON.stringify({ message_id: uuid(), sent_at: new Date(), ...entry }));
+    let batch = outbox[outbox.length - 1];
+    const another = (of) => of === sending || of.profile_id !== id || (email && of.email && of.email !== email);
+    if (!batch || another(batch) || batch[kind].length === MOST_ENTRIES) {
+      outbox.push((batch = { profile_id: id, identifies: [], events: [], page_views: [] }));
+    }
+    if (email) batch.email = email;
+    batch[kind].push(entry);
+    timer = timer || setTimeout(send, GATHER_MS);
+  }
+
+  const post = (path, body) =>
+    // As text: JSON would cost a preflight.
+    fetch(project + path, { method: "POST", body, credentials: "omit", keepalive: body.length < KEEPALIVE_BYTES });
+
+  async function send() {
+    clearTimeout(timer);
+    timer = 0;
+    if (sending || !outbox.length) return;
+    sending = outbox[0];
+    let again = true;
+    try {
+      const { status } = await post("/batch", JSON.stringify(sending));
+      again = status >= 500 || [408, 425, 429].includes(status);
+      if (status >= 400 && !again) console.warn(`koala: ${project} refused a batch with status ${status}`);
+    } catch {} // no network: again
+    if (!again) outbox.shift();
+    sending = null;
+    wait = again ? Math.min((wait || 500) * 2, LONGEST_WAIT_MS) : 0;
+    if (outbox.length) timer = timer || setTimeout(send, wait * (0.5 + Math.random() / 2));
+  }
+
+  // The page is going, and nobody will be there for an answer.
+  function leave() {
+    const kept = outbox.filter(
+      (batch) => batch === sending || !navigator.sendBeacon(project + "/batch", JSON.stringify(batch)),
+    );
+    outbox.splice(0, outbox.length, ...kept);
+  }
+
+  // ---- what pages call
+
+  let shown;
+  let referrer = document.referrer;
+
+  function pageNow() {
+    const { pathname: path, href: url, host } = location;
+    const utm = {};
+    new URLSearchParams(location.search).forEach((value, name) => {
+      if (name.startsWith("utm_")) utm[name.slice(4)] = value;
+    });
+    return { path, url, host, referrer, title: document.title, utm };
+  }
+
+  const context = () => ({ page: pageNow(), locale: navigator.language, library: { name: "koala_middleware/sdk.js" } });
+  const named = (email, traits) => (email && typeof email === "object" ? [email.email, email] : [email, traits]);
+
+  // What this tab has said of the person already is not said again.
+  function isNews(id, email, traits) {
+    const last = JSON.parse(stored("sessionStorage", "ko_said") || "{}");
+    const said = last.id === id && (!email || last.email === email) ? last : { id };
+    const all = JSON.stringify({ id, email: email || said.email, traits: { ...said.traits, ...traits } });
+    if (all === JSON.stringify(last)) return false;
+    stored("sessionStorage", "ko_said", all);
+    return true;
+  }
+
+  const calls = {
+    identify(...given) {
+      const [email, traits] = named(...given);
+      if (!isNews(profileId(), email, traits)) return;
+      add("identifies", { type: "identify", traits: { ...traits, email } }, email);
+    },
+
+    track(event, properties) {
+      add("events", { type: "track", event: String(event), properties: { ...properties }, context: context() });
+    },
+
+    page(properties) {
+      add("page_views", { page: { ...pageNow(), ...properties }, visit_start: new Date(), context: context() });
+    },
+
+    // At log-out: what was said so far stays with who said it, what comes belongs to somebody new.
+    reset() {
+      stored("sessionStorage", "ko_said", "{}");
+      adopt(uuid());
+    },
+
+    // Resolves to {profile_id, q, a}: what is known of the visitor.
+    qualify(...given) {
+      const [email, traits] = named(...given);
+      const body = { profile_id: profileId(), email, traits, referrer };
+      return post("/profiles", JSON.stringify(body)).then((answer) => answer.json());
+    },
+
+    ready(callback) {
+      started.then(() => callback(window.ko));
+    },
+  };
+
+  // ---- what happens by itself
+
+  function viewed() {
+    if (location.href === shown) return;
+    referrer = shown || referrer;
+    if (shown) setTimeout(calls.page); // the new title comes right after the new address
+    else calls.page();
+    shown = location.href;
+  }
+
+  async function bootstrap() {
+    const asked = profileId();
+    try {
+      const signal = AbortSignal.timeout(BOOTSTRAP_MS);
+      const answer = await fetch(`${project}?profile_id=${asked}`, { credentials: "omit", signal });
+      const { profile_id: id } = await answer.json();
+      if (isId(id) && profileId() === asked) adopt(id); // unless a log-out came between
+    } catch {} // the page goes on without
+  }
+
+  async function start() {
+    // A page prepared in advance has not been seen by anybody yet.
+    if (document.prerendering) await new Promise((seen) => document.addEventListener("prerenderingchange", seen));
+    addEventListener("pagehide", leave);
+    addEventListener("pageshow", (event) => event.persisted && calls.page());
+    document.addEventListener("visibilitychange", () => document.hidden && send());
+    (window.navigation || window).addEventListener(window.navigation ? "currententrychange" : "popstate", viewed);
+    viewed();
+    await bootstrap();
+  }
+
+  const ko = (window.ko = { loaded: true });
+  Object.defineProperty(ko, "profile_id", { get: () => (silent ? null : profileId()) });
+  // Names that only the early list knows stay callable, and do nothing.
+  for (const name of Object.keys({ ...calls, ...early }).filter(isNaN)) {
+    ko[name] = (...given) => {
+      try {
+        return ((!silent || name === "ready") && calls[name] && calls[name](...given)) || ko;
+      } catch (error) {
+        console.warn(`koala: ${name} was not sent:`, error); // a page never breaks by what it says
+        return ko;
+      }
+    };
+  }
+  const started = silent ? Promise.resolve() : start();
+  for (const [name, ...given] of Array.from(early)) if (ko[name]) ko[name](...given);
+})();

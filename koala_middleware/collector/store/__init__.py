@@ -1,0 +1,61 @@
+"""Where the collector keeps what it takes: the contract. One module per database fulfils it.
+
+A store has two sides: `ledger()`, for the one thread that writes, and `reader()`, for pages and exports. Neither
+knows who is who; both tell identity.py and recording.py what is stored.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from koala_middleware.collector.reading import Reader
+from koala_middleware.collector.writer import GroupLedger
+
+CHUNK = 5_000  # entries deleted in one transaction, so that ingestion waits for tens of milliseconds at most
+
+
+class ForgettingLedger(GroupLedger, Protocol):
+    """A ledger that can also let go."""
+
+    def erase(self, email: str) -> dict[str, Any]:
+        """Delete the people under an email in all projects.
+
+        Answers what went: `{"events": 3, "identifies": 1, "page_views": 0, "profiles": ["3e6a…"]}`.
+        """
+
+    def keep_receipt(self, deletion_id: str, created_at: int, document: str) -> None: ...
+    def overwrite_deleted(self) -> None:
+        """Leave nothing of what was deleted on disk, as far as the database can. Outside a transaction."""
+
+    def expire_entries(self, before: int) -> int:
+        """Delete up to CHUNK entries that arrived before a moment. Fewer than CHUNK: that was all."""
+
+    def expire_people(self, before: int) -> int:
+        """Delete people last seen before a moment, and what only they needed."""
+
+
+class Store(Protocol):
+    """A database."""
+
+    def prepare(self) -> None:
+        """Make or check the schema, and take the place of the one that writes. Raises RuntimeError."""
+
+    def ledger(self) -> ForgettingLedger:
+        """The writer's side; only its own thread may use it."""
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        """One snapshot of what is stored. For one thread at a time."""
+
+    def close(self) -> None: ...
+    def size(self) -> int:
+        """Bytes on disk."""
+
+    def secret(self) -> str:
+        """What this database's login cookies are signed with; made on first use."""
+
+    def keep_login(self, name: str, password_hash: str) -> None:
+        """Add a login or change it. Works beside a running collector, like `drop_login`."""
+
+    def drop_login(self, name: str) -> bool:
+        """Whether there was one."""

@@ -1,0 +1,122 @@
+"""Deleting from the SQLite store: one person for good, or everything older than a date.
+
+Works on the ledger's connection, inside its transaction. What is deleted is overwritten with zeros.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from koala_middleware.collector.identity import NOBODY, Stretch
+from koala_middleware.collector.store import CHUNK
+
+HOUR = 60 * 60 * 1000
+_COUNTED = {"identify": "identifies", "track": "events", "page": "page_views"}
+
+
+def erase_person(
+    connection: sqlite3.Connection, person: int, email: str, stretches: Sequence[Stretch]
+) -> dict[str, Any]:
+    """Delete a person and all that is theirs. Answers how much went, by kind, and which profiles."""
+    counts: Counter[str] = Counter()
+    for stretch in stretches:
+        counts += _delete_entries(
+            connection,
+            "profile_no = ? AND (sent_at, message_id) >= (?, ?) AND (sent_at, message_id) < (?, ?)",
+            (stretch.profile, *stretch.start, *stretch.end),
+        )
+    counts += _delete_entries(connection, "person_no = ? AND profile_no IS NULL", (person,))
+    profiles = _leave_profiles(connection, person, {stretch.profile for stretch in stretches})
+    for table in ("trait", "member", "person"):
+        connection.execute(f"DELETE FROM {table} WHERE person_no = ?", (person,))
+    for mention in (email, *profiles):
+        connection.execute("DELETE FROM request WHERE instr(lower(body), lower(?)) > 0", (mention,))
+    return {**{name: counts[kind] for kind, name in _COUNTED.items()}, "profiles": profiles}
+
+
+def _leave_profiles(connection: sqlite3.Connection, person: int, profiles: set[int]) -> list[str]:
+    """Forget profiles that were this person's alone; in shared ones the person's turns become nobody's."""
+    names = []
+    for profile in profiles:
+        (profile_id,) = connection.execute(
+            "SELECT profile_id FROM profile WHERE profile_no = ?", (profile,)
+        ).fetchone()
+        names.append(profile_id)
+        shared = connection.execute(
+            "SELECT 1 FROM turn WHERE profile_no = ? AND person_no NOT IN (?, ?)", (profile, person, NOBODY)
+        ).fetchone()
+        if shared:
+            connection.execute(
+                "UPDATE turn SET person_no = ? WHERE profile_no = ? AND person_no = ?",
+                (NOBODY, profile, person),
+            )
+        else:
+            connection.execute("DELETE FROM turn WHERE profile_no = ?", (profile,))
+            connection.execute("DELETE FROM profile WHERE profile_no = ?", (profile,))
+    return names
+
+
+def _delete_entries(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> Counter[str]:
+    hours: Counter[tuple[int, int]] = Counter()
+    kinds: Counter[str] = Counter()
+    rows = connection.execute(
+        f"SELECT label_no, kind, sent_at FROM entry JOIN label USING (label_no) WHERE {where}", values
+    )
+    for label, kind, sent_at in rows:
+        hours[label, sent_at // HOUR] += 1
+        kinds[kind] += 1
+    connection.execute(f"DELETE FROM entry WHERE {where}", values)
+    _uncount(connection, hours)
+    return kinds
+
+
+def _uncount(connection: sqlite3.Connection, hours: Counter[tuple[int, int]]) -> None:
+    connection.executemany(
+        "UPDATE hourly SET entries = entries - ? WHERE label_no = ? AND hour = ?",
+        [(count, *place) for place, count in hours.items()],
+    )
+
+
+def expire_entries(connection: sqlite3.Connection, before: int) -> int:
+    """Delete up to CHUNK entries that arrived before a moment. Answers how many; fewer than CHUNK: that was all."""
+    last = _last_before(connection, before)
+    first = connection.execute("SELECT coalesce(min(entry_no), 0) FROM entry").fetchone()[0]
+    end = min(last, first + CHUNK - 1)
+    counts = _delete_entries(connection, "entry_no BETWEEN ? AND ?", (first, end))
+    return sum(counts.values()) if end < last else min(sum(counts.values()), CHUNK - 1)
+
+
+def _last_before(connection: sqlite3.Connection, before: int) -> int:
+    """The number of the last entry that arrived before a moment: numbers follow arrival, so halving finds it."""
+    low, high = connection.execute(
+        "SELECT coalesce(min(entry_no), 1) - 1, coalesce(max(entry_no), 0) FROM entry"
+    ).fetchone()
+    while low < high:
+        middle = (low + high + 1) // 2
+        row = connection.execute(
+            "SELECT received_at FROM entry WHERE entry_no <= ? ORDER BY entry_no DESC LIMIT 1", (middle,)
+        ).fetchone()
+        if row is None or row[0] < before:
+            low = middle
+        else:
+            high = middle - 1
+    return int(low)
+
+
+def expire_people(connection: sqlite3.Connection, before: int) -> int:
+    """Delete people last seen before a moment, and profiles and sums that nothing refers to any more."""
+    gone = "person_no IN (SELECT person_no FROM person WHERE coalesce(last_seen, 0) < ?)"
+    for table in ("trait", "member", "turn"):
+        connection.execute(f"DELETE FROM {table} WHERE {gone}", (before,))
+    people = connection.execute("DELETE FROM person WHERE coalesce(last_seen, 0) < ?", (before,)).rowcount
+    connection.execute(
+        "DELETE FROM profile WHERE profile_no NOT IN (SELECT profile_no FROM turn) AND NOT EXISTS "
+        "(SELECT 1 FROM entry WHERE entry.profile_no IS NOT NULL AND entry.profile_no = profile.profile_no)"
+    )
+    connection.execute("DELETE FROM hourly WHERE entries <= 0")
+    connection.execute("DELETE FROM minutely WHERE minute < ?", (before // 60_000,))
+    connection.execute("DELETE FROM request WHERE received_at < ?", (before,))
+    return people

@@ -1,0 +1,272 @@
+"""However batches come (late, twice, mixed, in any groups), they end in what coming once and in order ends in.
+
+The model below follows the rules the plain way: one entry after another, in order of time, with a visitor who is
+somebody or nobody. The collector gets the same entries as a scrambled mail.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from koala_middleware.collector.payload import Batch, Entry, read_person_batch
+from koala_middleware.collector.reading import Reader, Shown
+from koala_middleware.collector.recording import record
+from koala_middleware.collector.store import ForgettingLedger
+from koala_middleware.collector.store.sqlite import set_up
+from koala_middleware.collector.store.sqlite_ledger import SqliteLedger
+from koala_middleware.collector.store.sqlite_reader import SqliteReader
+
+KEY = "pk_model"
+EXAMPLES = int(os.environ.get("KOALA_MODEL_EXAMPLES", "150"))  # thousands when the rules are changed
+PROFILES = ("laptop", "phone", "desk")
+EMAILS = ("ada@example.com", "bob@example.com", "cy@gmail.com")
+NOON = 1_700_000_000_000
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One entry, as its sender made it. `email` is what the request around it names."""
+
+    number: int
+    at: int
+    profile: str | None
+    email: str | None
+    traits: tuple[tuple[str, int], ...] | None  # an identify's; None for a track
+
+    @property
+    def message_id(self) -> str:
+        return f"00000000-0000-7000-8000-{self.number:012x}"
+
+    @property
+    def order(self) -> tuple[int, str]:
+        return self.at, self.message_id
+
+
+@dataclass
+class Model:
+    """What is known of whom, one entry after another."""
+
+    who: dict[str, str] = field(default_factory=dict)
+    anonymous: defaultdict[str, list[Sent]] = field(default_factory=lambda: defaultdict(list))
+    timelines: defaultdict[str, list[Sent]] = field(default_factory=lambda: defaultdict(list))
+
+    def see(self, sent: Sent) -> None:
+        if sent.profile is None:
+            assert sent.email is not None
+            self.timelines[sent.email].append(sent)
+            return
+        if sent.email is not None:
+            if sent.profile not in self.who:
+                self.timelines[sent.email] += self.anonymous.pop(sent.profile, [])
+            self.who[sent.profile] = sent.email
+        person = self.who.get(sent.profile)
+        (self.anonymous[sent.profile] if person is None else self.timelines[person]).append(sent)
+
+    def traits(self, email: str) -> dict[str, int]:
+        traits: dict[str, int] = {}
+        for sent in sorted(self.timelines[email], key=lambda each: each.order):
+            traits.update(dict(sent.traits or ()))
+        return traits
+
+
+def in_order(entries: list[Sent]) -> Model:
+    model = Model()
+    for sent in sorted(entries, key=lambda each: each.order):
+        model.see(sent)
+    return model
+
+
+@dataclass
+class Collected:
+    """A store's two sides: what a collector writes to, and what its pages read from."""
+
+    ledger: ForgettingLedger
+    read: Callable[[], Reader]
+
+    @classmethod
+    def empty(cls) -> Collected:
+        """On a database in memory."""
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        set_up(connection, ":memory:")
+        return cls(SqliteLedger(connection), lambda: SqliteReader(connection))
+
+    def deliver(self, groups: list[list[list[Sent]]]) -> None:
+        for group in groups:
+            with self.ledger.transaction():
+                record(self.ledger, [(1, as_batch(entries)) for entries in group])
+
+    @property
+    def reader(self) -> Reader:
+        return self.read()
+
+    def timelines(self) -> dict[str, list[str]]:
+        return {
+            person.email: [
+                message_id(shown) for shown in reversed(self.reader.timeline(person.person_no, 1_000))
+            ]
+            for person in self.reader.people(100)
+        }
+
+    def traits(self) -> dict[str, dict[str, Any]]:
+        return {
+            person.email: {trait.name: orjson.loads(trait.value) for trait in person.traits}
+            for person in self.reader.people(100)
+        }
+
+    def turns(self) -> dict[str, list[tuple[int, str]]]:
+        """Each profile's turns, as (when, who)."""
+        emails = {person.person_no: person.email for person in self.reader.people(100)}
+        profiles = {name: self.reader.visitor(name) for name in PROFILES}
+        turns = {name: self.reader.turns(profile) for name, profile in profiles.items() if profile}
+        return {
+            name: [(turn.since[0], emails[turn.person]) for turn in of_profile]
+            for name, of_profile in turns.items()
+            if of_profile
+        }
+
+
+def turns_in_order(entries: list[Sent]) -> dict[str, list[tuple[int, str]]]:
+    """Where each profile is named as somebody new."""
+    turns: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    for sent in sorted(entries, key=lambda each: each.order):
+        if (
+            sent.profile
+            and sent.email
+            and (not turns[sent.profile] or turns[sent.profile][-1][1] != sent.email)
+        ):
+            turns[sent.profile].append((sent.at, sent.email))
+    return {profile: of_profile for profile, of_profile in turns.items() if of_profile}
+
+
+def message_id(shown: Shown) -> str:
+    return str(orjson.loads(shown.body)["message_id"])
+
+
+def as_batch(entries: list[Sent]) -> Batch:
+    """One request: entries of one profile and one email, through the door every request comes through."""
+    body: dict[str, Any] = {"identifies": [], "events": []}
+    body |= {"profile_id": entries[0].profile} if entries[0].profile else {}
+    body |= {"email": entries[0].email} if entries[0].email else {}
+    for sent in entries:
+        times = {"message_id": sent.message_id, "sent_at": sent.at}
+        if sent.traits is None:
+            body["events"].append({"event": "Clicked", **times})
+        else:
+            body["identifies"].append({"traits": dict(sent.traits), **times})
+    return read_person_batch(KEY, orjson.dumps(body), NOON + 10**6)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Sent]:
+    """Entries over few milliseconds, profiles and people, so that everything meets everything."""
+    entries = []
+    for number in range(draw(st.integers(1, 14))):
+        profile = draw(st.sampled_from((*PROFILES, None)))
+        email = draw(st.sampled_from(EMAILS if profile is None else (None, None, *EMAILS)))
+        traits = draw(
+            st.none() | st.dictionaries(st.sampled_from(("plan", "name")), st.integers(0, 9), max_size=2)
+        )
+        at = NOON + draw(st.integers(0, 8))
+        entries.append(
+            Sent(number, at, profile, email, None if traits is None else tuple(sorted(traits.items())))
+        )
+    return entries
+
+
+@st.composite
+def mails(draw: st.DrawFn, entries: list[Sent]) -> list[list[list[Sent]]]:
+    """The entries as requests, some of them twice, shuffled, in groups of one transaction each."""
+    requests: list[list[Sent]] = []
+    for sent in draw(st.permutations(entries)):
+        last = requests[-1] if requests else []
+        together: bool = draw(st.booleans())
+        if last and together and (last[0].profile, last[0].email) == (sent.profile, sent.email):
+            last.append(sent)
+        else:
+            requests.append([sent])
+    again = draw(st.lists(st.sampled_from(requests), max_size=4))
+    unnamed = [
+        [nameless(sent) for sent in request]
+        for request in draw(st.lists(st.sampled_from(requests), max_size=3))
+    ]
+    shuffled = draw(
+        st.permutations(requests + again + [request for request in unnamed if request[0].profile])
+    )
+    groups: list[list[list[Sent]]] = [[]]
+    for request in shuffled:
+        apart: bool = draw(st.booleans())
+        if groups[-1] and apart:
+            groups.append([])
+        groups[-1].append(request)
+    return groups
+
+
+def nameless(sent: Sent) -> Sent:
+    """A first try of the same entry, before its sender knew the email and sent it again with it."""
+    return Sent(sent.number, sent.at, sent.profile, None, sent.traits)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_any_order_delay_and_duplication_ends_in_the_same_people_traits_and_timelines(
+    data: st.DataObject,
+) -> None:
+    entries = data.draw(histories())
+    model, collected = in_order(entries), Collected.empty()
+
+    collected.deliver(data.draw(mails(entries)))
+
+    expected = {
+        email: [sent.message_id for sent in sorted(timeline, key=lambda each: each.order)]
+        for email, timeline in model.timelines.items()
+    }
+    assert collected.timelines() == expected
+    assert collected.turns() == turns_in_order(entries)
+    assert collected.traits() == {email: model.traits(email) for email in model.timelines}
+    for person in collected.reader.people(100):
+        times = [sent.at for sent in model.timelines[person.email]]
+        assert (person.first_seen, person.last_seen) == (min(times), max(times))
+        assert person.accounts == ([] if "gmail" in person.email else ["example.com"])
+
+
+@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_entries_are_counted_once_however_often_they_come(data: st.DataObject) -> None:
+    entries = data.draw(histories())
+    collected = Collected.empty()
+
+    collected.deliver(data.draw(mails(entries)))
+
+    assert collected.reader.totals().entries == len(entries)
+    assert sum(counted.total for counted in collected.reader.counted(0)) == len(entries)
+
+
+def test_two_of_a_persons_browsers_change_hands_in_one_group() -> None:
+    """Who is summed up anew is so by the turns of the whole group, not by those settled so far."""
+    bob, ada = EMAILS[1], EMAILS[0]
+    before = [
+        Sent(0, NOON, "phone", bob, None),
+        Sent(1, NOON, "desk", bob, None),
+        Sent(2, NOON + 1, "desk", None, None),
+    ]
+    group = [Sent(3, NOON, "desk", ada, None), Sent(4, NOON, "phone", ada, (("plan", 0),))]
+    collected = Collected.empty()
+    collected.deliver([[[sent] for sent in before], [[sent] for sent in group]])
+    assert collected.traits() == {bob: {}, ada: {"plan": 0}}
+
+
+@pytest.mark.parametrize("kind", ["identify", "track"])
+def test_batches_are_made_of_what_the_model_sends(kind: str) -> None:
+    sent = Sent(1, NOON, "laptop", None, () if kind == "identify" else None)
+    entries: list[Entry] = as_batch([sent]).entries
+    assert [(entry.kind, entry.sent_at) for entry in entries] == [(kind, NOON)]

@@ -1,0 +1,224 @@
+"""What the collector takes, what it refuses, and in which words."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+from support.collecting import KEY, Running, Serve, event, until
+
+BATCH = f"/web/projects/{KEY}/batch"
+PROFILE = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
+
+
+def test_a_batch_is_stored_with_everything_in_it(collector: Running) -> None:
+    answered = collector.send(
+        profile_id=PROFILE,
+        email="Ada@Example.com",
+        identifies=[{"type": "identify", "sent_at": "2026-01-01T10:00:01.000Z", "traits": {"plan": "pro"}}],
+        events=[
+            event(
+                "Signed Up", "2026-01-01T10:00:02.000Z", properties={"method": "email"}, odd=[1, {"a": None}]
+            )
+        ],
+        page_views=[{"message_id": "p1", "page": {"path": "/"}, "visit_start": "2026-01-01T10:00:00.000Z"}],
+    )
+
+    assert (answered.status_code, answered.json()) == (200, {"ok": True})
+    stored = collector.entries()
+    assert [(entry["kind"], entry["event"], entry["email"], entry["sent_at"]) for entry in stored] == [
+        ("identify", None, "ada@example.com", "2026-01-01T10:00:01.000Z"),
+        ("track", "Signed Up", "ada@example.com", "2026-01-01T10:00:02.000Z"),
+        ("page", None, "ada@example.com", "2026-01-01T10:00:00.000Z"),
+    ]
+    assert stored[1]["body"]["odd"] == [1, {"a": None}], "unknown fields are kept"
+
+
+def test_a_beacon_sends_json_as_text(collector: Running) -> None:
+    body = json.dumps({"profile_id": PROFILE, "events": [event("Clicked")]})
+    answered = collector.post(BATCH, data=body, headers={"Content-Type": "text/plain;charset=UTF-8"})
+    assert answered.status_code == 200
+    assert len(collector.entries()) == 1
+
+
+def test_a_body_may_be_gzipped(collector: Running) -> None:
+    body = gzip.compress(json.dumps({"profile_id": PROFILE, "events": [event("Clicked")]}).encode())
+    assert collector.post(BATCH, data=body, headers={"Content-Encoding": "gzip"}).status_code == 200
+    assert len(collector.entries()) == 1
+
+
+def test_a_small_gzip_that_unpacks_to_a_flood_is_refused(collector: Running) -> None:
+    answered = collector.post(
+        BATCH, data=gzip.compress(b" " * 50_000_000), headers={"Content-Encoding": "gzip"}
+    )
+    assert (answered.status_code, answered.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        pytest.param({}, 400, "profile_id or email is required", id="nobody"),
+        pytest.param({"email": "not an address"}, 400, "email is not an address", id="no address"),
+        pytest.param(
+            {"profile_id": 7}, 400, "profile_id must be text, not a number", id="profile_id a number"
+        ),
+        pytest.param({"profile_id": "undefined"}, 400, "would make all such visitors one", id="undefined"),
+        pytest.param(
+            {"profile_id": "x", "events": {}}, 400, "events must be an array, not an object", id="no array"
+        ),
+        pytest.param({"profile_id": "x", "events": [{}]}, 400, "events[0].event is missing", id="no name"),
+        pytest.param(
+            {"profile_id": "x", "events": ["x"]}, 400, "events[0] must be an object", id="no object"
+        ),
+        pytest.param(
+            {"profile_id": "x", "identifies": [{"traits": []}]},
+            400,
+            "identifies[0].traits must be an object",
+            id="traits",
+        ),
+        pytest.param(
+            {"profile_id": "x", "events": [event("a", "yesterday")]},
+            400,
+            "events[0].sent_at is not a time",
+            id="time",
+        ),
+        pytest.param(
+            {"profile_id": "x", "events": [event("a")] * 31}, 400, "at most 30 of each kind", id="31 events"
+        ),
+        pytest.param([1], 400, "must be a JSON object, not an array", id="an array"),
+        pytest.param({"profile_id": "x", "y": "z" * 1_100_000}, 413, "larger than 1024 KiB", id="too large"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_stored(
+    collector: Running, body: Any, status: int, words: str
+) -> None:
+    answered = collector.post(BATCH, json=body)
+
+    assert answered.status_code == status
+    assert words in answered.json()["error"]
+    assert collector.entries() == []
+    until(lambda: [kept["outcome"] for kept in collector.requests()] == ["refused"])
+
+
+def test_one_bad_entry_refuses_the_whole_batch(collector: Running) -> None:
+    assert collector.send(profile_id=PROFILE, events=[event("good"), {"event": ""}]).status_code == 400
+    assert collector.entries() == []
+
+
+@pytest.mark.parametrize("depth", [33, 2_000, 100_000])
+def test_deep_nesting_is_refused(collector: Running, depth: int) -> None:
+    body = '{"profile_id": "x", "a": ' + "[" * depth + "]" * depth + "}"
+    answered = collector.post(BATCH, data=body)
+    assert answered.status_code == 400
+    assert answered.json()["code"] in {"too_deep", "not_json"}
+
+
+def test_a_request_without_user_agent_is_answered_shown_and_not_counted(collector: Running) -> None:
+    body = json.dumps({"profile_id": PROFILE, "events": [event("Clicked")]})
+    with closing(HTTPConnection(collector.url.removeprefix("http://"), timeout=5)) as connection:
+        connection.request("POST", BATCH, body)  # http.client sends no User-Agent of its own
+        answered = connection.getresponse()
+        assert (answered.status, answered.read()) == (200, b'{"ok":true}')
+    until(lambda: [kept["outcome"] for kept in collector.requests()] == ["ignored"])
+    assert collector.entries() == []
+
+
+def test_a_message_is_captured_once_however_often_it_comes(collector: Running) -> None:
+    again = event("Clicked")
+    identify = {"traits": {"plan": "pro"}, "sent_at": "2026-01-01T00:00:00Z"}
+    for _ in range(3):
+        collector.send(profile_id=PROFILE, events=[again, again], identifies=[identify])
+    assert [entry["kind"] for entry in collector.entries()] == ["identify", "track"]
+
+
+def test_a_time_far_ahead_is_not_believed(collector: Running) -> None:
+    collector.send(profile_id=PROFILE, email="a@b.example", identifies=[{"sent_at": "2999-01-01T00:00:00Z"}])
+    (entry,) = collector.entries()
+    assert entry["sent_at"] == entry["received_at"]
+    assert "not believable" in collector.requests()[0]["notes"]
+
+
+def test_only_listed_keys_are_taken(serve: Serve) -> None:
+    collector = serve(keys=[KEY])
+    assert collector.send(profile_id=PROFILE).status_code == 200
+    assert collector.send(key="pk_other", profile_id=PROFILE).status_code == 404
+    assert collector.get(f"/web/projects/{KEY}/auth").status_code == 200
+    assert collector.get("/web/projects/pk_other/auth").status_code == 404
+    assert collector.get("/web/projects/pk_other").status_code == 404
+
+
+@pytest.mark.parametrize("key", ["%00", "x" * 201, "%0a"])
+def test_a_key_that_is_none_is_not_taken_even_where_any_is(collector: Running, key: str) -> None:
+    assert collector.send(key=key, profile_id=PROFILE).status_code == 404
+
+
+def test_the_bootstrap_echoes_a_profile_or_mints_one(collector: Running) -> None:
+    echoed = collector.get(f"/web/projects/{KEY}", params={"profile_id": PROFILE}).json()
+    assert echoed["profile_id"] == PROFILE
+    assert echoed["widget_settings"] == {"enabled": False}
+    minted = collector.get(f"/web/projects/{KEY}").json()["profile_id"]
+    assert len(minted) == 36
+    assert minted != PROFILE
+
+
+def test_profiles_records_who_the_visitor_is(collector: Running) -> None:
+    body = {"profile_id": PROFILE, "email": "ada@example.com", "traits": {"plan": "pro"}}
+    answered = collector.post(f"/web/projects/{KEY}/profiles", json=body)
+    assert answered.json() == {"profile_id": PROFILE, "q": None, "a": {}}
+    assert collector.people()["ada@example.com"]["traits"] == {"plan": "pro"}
+
+
+def test_the_scripts_telemetry_is_taken_and_dropped(collector: Running) -> None:
+    body = {"profile_id": PROFILE, "metrics": [{"name": "x"}]}
+    assert collector.post(f"/web/projects/{KEY}/metrics", json=body).status_code == 200
+    assert collector.entries() == []
+
+
+def test_the_browser_script_is_served(collector: Running) -> None:
+    answered = collector.get(f"/v1/{KEY}/sdk.js")
+    assert answered.status_code == 200
+    assert answered.headers["content-type"].startswith("text/javascript")
+
+
+def test_scripts_of_any_site_may_send_but_not_read_pages(collector: Running) -> None:
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    asked["Access-Control-Request-Headers"] = "content-type"
+    preflight = collector.session.options(collector.url + BATCH, headers=asked, timeout=5)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == "https://shop.example"
+
+    origin = {"Origin": "https://shop.example"}
+    assert (
+        "access-control-allow-origin"
+        in collector.post(BATCH, json={"profile_id": "x"}, headers=origin).headers
+    )
+    assert "access-control-allow-origin" in collector.get(f"/web/projects/{KEY}", headers=origin).headers
+    for path in ("/", "/people", "/api/people", "/api/entries"):
+        assert "access-control-allow-origin" not in collector.get(path, headers=origin).headers
+
+
+def test_an_allow_list_of_sites_keeps_others_out(serve: Serve) -> None:
+    collector = serve(origins=["https://shop.example"])
+    for origin, allowed in (("https://shop.example", True), ("https://other.example", False)):
+        asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+        answered = collector.session.options(collector.url + BATCH, headers=asked, timeout=5)
+        assert (answered.status_code == 200) is allowed
+
+
+def test_who_comes_too_often_is_told_to_wait(serve: Serve) -> None:
+    collector = serve(address_rate=0.1)
+    statuses = [collector.send(profile_id=PROFILE).status_code for _ in range(2)]
+    assert statuses == [200, 429]
+    assert "retry-after" in collector.send(profile_id=PROFILE).headers
+
+
+def test_a_companys_batch_makes_the_company(collector: Running) -> None:
+    collector.send_account(domain="https://www.Acme.example/", identifies=[{"traits": {"plan": "x"}}])
+    collector.send_account(account_id="42", events=[event("Renewed")])
+    assert [entry["account"] for entry in collector.entries()] == ["acme.example", "42"]
+    assert collector.send_account(events=[]).status_code == 400
+    assert collector.send_account(domain="not a domain").status_code == 400

@@ -1,0 +1,176 @@
+"""Pages in a real browser: what arrives is seen, and nothing that was stored runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from support.collecting import Running, Serve, event
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SWITCHES = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+EVIL = '</script></title></pre><img src=x onerror="window.pwned=1"><script>window.pwned=1</script>\'"{{7*7}}'
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("Chromium is missing: apt-get install chromium")
+        pytest.skip("Chromium is missing: apt-get install chromium")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
+    context.set_default_timeout(10_000)
+    yield context.new_page()
+    context.close()
+
+
+def test_what_arrives_shows_on_the_open_page_with_whose_it_is(collector: Running, tab: Page) -> None:
+    tab.goto(collector.url)
+    expect(tab.locator("#empty")).to_contain_text("Nothing has arrived yet")
+    expect(tab.locator("#empty")).to_contain_text(f'endpoint="{collector.url}"')
+    expect(tab.locator("#pulse")).to_have_text("listening")
+
+    collector.send(
+        profile_id="p1", email="ada@example.com", events=[event("Signed Up", properties={"plan": "pro"})]
+    )
+    first = tab.locator("#stream .entry").first
+    expect(first).to_contain_text("Signed Up")
+    expect(first).to_contain_text("ada@example.com")
+    expect(first).to_contain_text("pro")
+    expect(tab.locator("#empty")).to_be_hidden()
+
+    collector.send(profile_id="p1", events=[{}])
+    expect(tab.locator("#stream .trouble").first).to_contain_text("events[0].event is missing")
+
+
+def test_the_stream_pauses_and_catches_up(collector: Running, tab: Page) -> None:
+    tab.goto(collector.url)
+    expect(tab.locator("#pulse")).to_have_text("listening")
+    tab.keyboard.press("p")
+    expect(tab.locator("#pulse")).to_have_text("paused")
+    collector.send(profile_id="p1", events=[event("Meanwhile")])
+    expect(tab.locator("#stream .entry")).to_have_count(0)
+    tab.keyboard.press("p")
+    expect(tab.locator("#stream .entry")).to_have_count(1)
+
+
+def test_live_can_be_narrowed_to_a_kind_an_event_or_a_person(collector: Running, tab: Page) -> None:
+    collector.send(profile_id="p1", email="ada@example.com", events=[event("One"), event("Two")])
+    collector.send(profile_id="p2", events=[event("One")], page_views=[{"page": {"path": "/"}}])
+    for query, count in (("", 4), ("kind=page", 1), ("event=One", 2), ("person=ada@example.com", 2)):
+        tab.goto(f"{collector.url}/?{query}")
+        expect(tab.locator("#stream .entry")).to_have_count(count)
+    expect(tab.locator("#pulse")).to_have_text("listening")
+    collector.send(profile_id="p1", events=[event("Hers")])
+    collector.send(profile_id="p2", events=[event("Not hers")])
+    expect(tab.locator("#stream .entry").first).to_contain_text("Hers")
+
+
+def test_a_persons_page_tells_from_the_first_anonymous_page_on(collector: Running, tab: Page) -> None:
+    visit = {"message_id": "v1", "page": {"path": "/pricing"}, "visit_start": "2026-01-01T10:00:00Z"}
+    collector.send(profile_id="laptop", page_views=[visit])
+    signed_up = event("Signed Up", "2026-01-01T11:00:00Z")
+    collector.send(profile_id="laptop", email="ada@example.com", events=[signed_up])
+    collector.send(
+        profile_id="phone", email="ada@example.com", events=[event("Logged In", "2026-01-02T10:00:00Z")]
+    )
+
+    tab.goto(f"{collector.url}/people")
+    tab.get_by_text("ada@example.com").click()
+    rows = tab.locator(".timeline .entry .what strong")
+    assert rows.all_inner_texts() == ["Logged In", "Signed Up", "/pricing"]
+    expect(tab.locator(".moment")).to_have_count(2)
+
+
+def test_pages_are_walked_by_keyboard(collector: Running, tab: Page) -> None:
+    collector.send(profile_id="p1", events=[event("Clicked")])
+    tab.goto(collector.url)
+    tab.keyboard.press("j")
+    tab.keyboard.press("Enter")
+    expect(tab.locator(".entry pre").first).to_be_visible()
+    tab.keyboard.press("2")
+    expect(tab).to_have_url(f"{collector.url}/people")
+    tab.keyboard.press("/")
+    expect(tab.locator("[data-search]")).to_be_focused()
+
+
+def test_stored_text_never_runs_as_script(serve: Serve, tab: Page) -> None:
+    collector = serve()
+    blocked: list[str] = []
+    tab.on("console", lambda message: blocked.append(message.text))
+    tab.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    tab.goto(collector.url)  # an open stream gets it, too
+    expect(tab.locator("#pulse")).to_have_text("listening")
+    collector.send(
+        profile_id=EVIL[:120],
+        email="ada@example.com",
+        traits={
+            "name": EVIL,
+            EVIL: EVIL,
+            "$account": {"domain": "acme.example", "group_id": EVIL, EVIL: EVIL},
+        },
+        events=[event(EVIL, properties={EVIL: EVIL}, context={"userAgent": EVIL})],
+        page_views=[{"page": {"path": EVIL, "url": "javascript:alert(1)", "title": EVIL, "referrer": EVIL}}],
+    )
+    collector.send(profile_id=EVIL[:100], events=[event(EVIL)])
+    collector.send_account(account_id=EVIL, identifies=[{"traits": {EVIL: EVIL}}], events=[event(EVIL)])
+    collector.post(f"/web/projects/{EVIL.replace('/', '')}/batch", data=EVIL, headers={"User-Agent": EVIL})
+
+    expect(tab.locator("#stream .entry")).not_to_have_count(0)
+    assert tab.evaluate("window.pwned") is None, "the stream"
+    entries = [f"/requests/{number}" for number in range(1, 5)]
+    for path in [
+        "/",
+        "/people",
+        "/people/1",
+        "/accounts",
+        "/accounts/1",
+        "/accounts/2",
+        "/accounts/3",
+        "/visitors/2",
+        "/events",
+        "/health",
+        f"/people?q={EVIL}",
+        f"/?event={EVIL}&person={EVIL}",
+        *entries,
+    ]:
+        tab.goto(collector.url + path, wait_until="load")
+        assert tab.evaluate("window.pwned") is None, path
+        assert tab.locator("img[src=x], body script").count() == 0, f"markup got through on {path}"
+    assert not [line for line in blocked if "Content Security Policy" in line], "nothing even tried"
+
+
+def test_pages_come_with_a_strict_policy(collector: Running) -> None:
+    for path in ("/", "/people", "/events", "/health", "/login"):
+        headers = collector.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_empty_pages_say_the_line_that_fills_them(serve: Serve) -> None:
+    collector = serve(keys=["pk_mine"])
+    for path in ("/", "/people", "/accounts", "/events"):
+        page = collector.get(path).text
+        assert "pk_mine" in page, path
+        assert collector.url in page, path
+        assert f"&lt;script async src=&#34;{collector.url}/v1/pk_mine/sdk.js&#34;&gt;" in page, path

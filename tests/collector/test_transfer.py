@@ -1,0 +1,97 @@
+"""Exports say what is stored, and what was exported as batches makes the same people elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from support.collecting import Running, Serve, event
+
+from koala_middleware.cli import main
+
+
+def tell_a_story(collector: Running) -> None:
+    collector.send(
+        profile_id="p1", page_views=[{"page": {"path": "/"}, "visit_start": "2026-01-01T10:00:00Z"}]
+    )
+    identify = {"traits": {"name": "=Ada", "plan": "pro"}, "sent_at": "2026-01-01T10:01:00Z"}
+    collector.send(profile_id="p1", email="ada@example.com", identifies=[identify])
+    collector.send(profile_id="p1", events=[event("Clicked", "2026-01-01T10:02:00Z", properties={"n": 1})])
+    collector.send(email="ada@example.com", events=[event("Paid", "2026-01-01T10:03:00Z")])
+    collector.send_account(domain="acme.example", identifies=[{"traits": {"plan": "x"}}])
+
+
+def export(tmp_path: Path, what: str, form: str = "jsonl") -> Path:
+    output = tmp_path / f"{what}.{form}"
+    database = str(tmp_path / "koala.db")
+    arguments = [
+        "collector",
+        "export",
+        what,
+        "--format",
+        form,
+        "--output",
+        str(output),
+        "--database",
+        database,
+    ]
+    assert main(arguments) == 0
+    return output
+
+
+def test_people_and_events_are_written_as_json_lines(collector: Running, tmp_path: Path) -> None:
+    tell_a_story(collector)
+    (person,) = [json.loads(line) for line in export(tmp_path, "people").read_text().splitlines()]
+    assert (person["email"], person["profiles"], person["traits"]) == (
+        "ada@example.com",
+        ["p1"],
+        {"name": "=Ada", "plan": "pro"},
+    )
+    events = [json.loads(line) for line in export(tmp_path, "events").read_text().splitlines()]
+    assert [(row["kind"], row["email"] or row["account"]) for row in events] == [
+        ("page", "ada@example.com"),
+        ("identify", "ada@example.com"),
+        ("track", "ada@example.com"),
+        ("track", "ada@example.com"),
+        ("identify", "acme.example"),
+    ]
+
+
+def test_csv_holds_the_same_and_no_formulas(collector: Running, tmp_path: Path) -> None:
+    tell_a_story(collector)
+    collector.send(profile_id="p1", events=[event("=1+1")])
+    rows = list(csv.DictReader(export(tmp_path, "events", "csv").read_text().splitlines()))
+    assert [row["event"] for row in rows] == ["", "", "Clicked", "Paid", "", "'=1+1"]
+
+
+def test_exported_batches_make_the_same_people_in_another_collector(
+    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = serve(), serve(database=tmp_path / "second.db")
+    tell_a_story(first)
+    batches = export(tmp_path, "batches")
+
+    for _ in range(2):  # coming twice counts once, but for the page view, which had no message_id
+        assert main(["collector", "import", str(batches), "--to", second.url]) == 0
+    assert "5 batches taken, 0 refused" in capsys.readouterr().err
+
+    assert second.people() == first.people()
+    wanted = [(entry["kind"], entry["event"], entry["email"], entry["sent_at"]) for entry in first.entries()]
+    assert [(e["kind"], e["event"], e["email"], e["sent_at"]) for e in second.entries()][:5] == wanted
+
+
+def test_import_takes_bare_bodies_and_says_what_was_refused(
+    collector: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "refused.jsonl"
+    body = {"email": "ada@example.com", "events": [event("Late")]}
+    lines.write_text(
+        "\n".join([json.dumps(body), json.dumps({"key": "pk_x", "body": json.dumps(body)}), "{}", "no"])
+    )
+    assert main(["collector", "import", str(lines), "--to", collector.url, "--key", "pk_mine"]) == 1
+    said = capsys.readouterr().err
+    assert "refused.jsonl:3: 400" in said
+    assert "2 batches taken, 2 refused" in said
+    assert [entry["key"] for entry in collector.entries()] == ["pk_mine", "pk_x"]

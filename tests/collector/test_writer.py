@@ -1,0 +1,104 @@
+"""Group commit: a bad member does not spoil its group, and what cannot be written soon is not taken."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+from support.collecting import DEADLINE, Running, event
+
+from koala_middleware.collector import writer as writing
+from koala_middleware.collector.payload import Batch, read_person_batch
+from koala_middleware.collector.store.sqlite import SqliteStore
+from koala_middleware.collector.writer import Arrived, Overloaded, Writer
+
+NOW = 1_700_000_000_000
+
+
+def arrived(number: int) -> Arrived:
+    batch = read_person_batch("pk", b'{"email": "p%d@example.com", "events": [{"event": "x"}]}' % number, NOW)
+    return Arrived("pk", "/batch", NOW, b"", "tests", batch=batch)
+
+
+def broken() -> Arrived:
+    """A batch that passes no check of ours and fails in the database: a number where a text must be."""
+    request = arrived(99)
+    assert isinstance(request.batch, Batch)
+    request.batch.entries[0].message_id = object()  # type: ignore[assignment]  # what fails
+    return request
+
+
+class Answers:
+    def __init__(self, expected: int) -> None:
+        self.got: dict[int, int | Exception] = {}
+        self.all = threading.Event()
+        self._expected = expected
+
+    def settled(self, answers: list[tuple[writing.Answer, int | Exception]]) -> None:
+        for answer, outcome in answers:
+            answer(outcome)
+        if len(self.got) == self._expected:
+            self.all.set()
+
+    def slot(self, number: int) -> writing.Answer:
+        return lambda outcome: self.got.__setitem__(number, outcome)
+
+
+def test_a_batch_that_fails_does_not_spoil_its_group(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, answers = SqliteStore(tmp_path / "koala.db"), Answers(5)
+    writer = Writer(store.ledger, answers.settled, lambda *_: None)
+    for number in range(5):  # all wait before the thread starts, so they are one group
+        writer.submit(broken() if number == 2 else arrived(number), answers.slot(number))
+    with caplog.at_level(logging.CRITICAL, logger="koala_middleware.collector"):
+        writer.start()
+        assert answers.all.wait(DEADLINE)
+        writer.stop()
+
+    assert {number: outcome for number, outcome in answers.got.items() if number != 2} == dict.fromkeys(
+        (0, 1, 3, 4), 1
+    )
+    assert isinstance(answers.got[2], Exception)
+    with store.reader() as reader:
+        assert [person.email for person in reader.people(10)] == [
+            f"p{number}@example.com" for number in (4, 3, 1, 0)
+        ]
+        assert reader.totals().entries == 4
+    store.close()
+
+
+def test_what_cannot_be_stored_is_answered_so_that_the_sender_comes_again(
+    collector: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector.app.state.collector.writer.run(
+        lambda ledger: ledger.connection.execute("DROP TABLE entry")
+    ).result()
+    with caplog.at_level(logging.CRITICAL, logger="koala_middleware.collector"):
+        answered = collector.send(profile_id="p1", events=[event("x")])
+    assert (answered.status_code, answered.headers["retry-after"]) == (503, "1")
+
+
+def test_when_too_much_waits_the_sender_is_asked_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "WAITING", 2)
+    writer = Writer(SqliteStore(tmp_path / "koala.db").ledger, lambda _: None, lambda *_: None)
+    writer.submit(arrived(1))
+    writer.submit(arrived(2))
+    with pytest.raises(Overloaded):
+        writer.submit(arrived(3))
+
+
+def test_stopping_writes_what_waits(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "koala.db")
+    writer = Writer(store.ledger, lambda _: None, lambda *_: None)
+    for number in range(500):
+        writer.submit(arrived(number))
+    writer.start()
+    writer.stop()
+    with store.reader() as reader:
+        assert reader.totals().people == 500
+    store.close()
