@@ -1,0 +1,22 @@
+"""Django's app: `INSTALLED_APPS = ["koala_middleware.django", …]` brings the system checks and the template tag.
+
+The middleware works without it.
+"""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core import checks
+
+from koala_middleware.django.checks import check_settings
+
+
+class KoalaAppConfig(AppConfig):
+    """Registers what `manage.py check` asks."""
+
+    name = "koala_middleware.django"
+    label = "koala"
+    verbose_name = "Koala"
+
+    def ready(self) -> None:
+        checks.register(check_settings)

@@ -1,0 +1,53 @@
+"""What `manage.py check` says of the Koala settings: an id, what is wrong, and what to do.
+
+| id | means |
+|---|---|
+| koala.E001 | a setting is missing or malformed: the site would not start |
+| koala.W001 | the middleware is not in MIDDLEWARE: nothing is recorded |
+| koala.W002 | a KOALA_ setting that does not exist, perhaps misspelt |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's names)
+
+from koala_middleware.config import PREFIX, KoalaConfig
+from koala_middleware.django.middleware import koala_settings, loaded_config
+from koala_middleware.errors import KoalaConfigError
+
+MIDDLEWARE = "koala_middleware.django.KoalaMiddleware"
+_NAMES = [PREFIX + declared.name.upper() for declared in fields(KoalaConfig)]
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:
+    return [*_malformed(), *_not_installed(), *_unknown()]
+
+
+def _malformed() -> Iterator[CheckMessage]:
+    try:
+        loaded_config()
+    except KoalaConfigError as error:
+        said, _, what_to_do = str(error).partition(". ")
+        yield Error(f"{PREFIX}{error.setting.upper()}: {said}.", hint=what_to_do, id="koala.E001")
+
+
+def _not_installed() -> Iterator[CheckMessage]:
+    if MIDDLEWARE not in settings.MIDDLEWARE:
+        yield Warning(
+            "Koala's middleware is not in MIDDLEWARE, so nothing is recorded and request.koala is missing.",
+            hint=f'Put "{MIDDLEWARE}" first in MIDDLEWARE.',
+            id="koala.W001",
+        )
+
+
+def _unknown() -> Iterator[CheckMessage]:
+    for name in sorted(koala_settings().keys() - set(_NAMES)):
+        near = get_close_matches(name, _NAMES, 1)
+        hint = f"Did you mean {near[0]}?" if near else "The README lists all settings."
+        yield Warning(f"{name} is no setting of Koala, and has no effect.", hint=hint, id="koala.W002")

@@ -1,0 +1,73 @@
+"""Flask: `Koala(app)`, or `koala.init_app(app)` in an app factory; settings in `app.config["KOALA_…"]`.
+
+Wraps the app's WSGI side and gives its request class one property; the rest is wsgi.py's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import flask
+from flask import Flask, Request, Response
+
+from koala_middleware.client import KoalaClient
+from koala_middleware.config import KoalaConfig
+from koala_middleware.context import KoalaContext
+from koala_middleware.errors import KoalaNotInstalledError
+from koala_middleware.wsgi import KoalaMiddleware, context_of
+
+EXTENSION = "koala"
+
+
+class Koala:
+    """The Flask extension. One instance serves any number of apps, each with its own settings.
+
+    Args:
+        settings: Win over `app.config` and the environment.
+    Raises:
+        KoalaConfigError: a setting is missing or malformed.
+    """
+
+    def __init__(self, app: Flask | None = None, **settings: Any) -> None:
+        self._settings = settings
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Add Koala to an app. Twice is once."""
+        if EXTENSION in app.extensions:
+            return
+        client = KoalaClient(KoalaConfig.load(self._settings, app.config))
+        app.extensions[EXTENSION] = client
+        if client.config.identify_user:
+            app.after_request(_note_user)
+        app.wsgi_app = KoalaMiddleware(app.wsgi_app, client)  # type: ignore[method-assign]  # Flask's documented way
+        app.request_class = type("KoalaRequest", (_KoalaRequestMixin, app.request_class), {})
+
+
+def _note_user(response: Response) -> Response:
+    """Tell the exchange whom Flask-Login has found, if the app has asked it."""
+    flask.request.environ["koala.user"] = flask.g.get("_login_user")
+    return response
+
+
+class _KoalaRequestMixin:
+    environ: dict[str, Any]
+
+    @property
+    def koala(self) -> KoalaContext:
+        """This request's Koala context."""
+        context = context_of(self.environ)
+        if context is None:
+            raise KoalaNotInstalledError("Koala(app), and let the request come through app.wsgi_app")
+        return context
+
+
+if TYPE_CHECKING:
+
+    class KoalaRequest(_KoalaRequestMixin, Request):
+        """For annotations: a Flask request with its `koala`."""
+
+
+# Flask's own `request`, for type checkers that should know `request.koala`.
+request = cast("KoalaRequest", flask.request)

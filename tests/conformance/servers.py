@@ -1,0 +1,192 @@
+"""Real servers, each started once on a free port as its manual says, and asked over real sockets."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from time import monotonic, sleep
+from typing import IO
+
+from conformance.exchange import Answer, Ask
+
+TESTS = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+_PATIENCE = 20.0  # seconds that a server may take to start, on a busy machine
+
+
+def uvicorn(app: str, port: int) -> list[str]:
+    return [
+        *(str(BIN / "uvicorn"), app, "--host", "127.0.0.1", "--port", str(port)),
+        *("--no-access-log", "--log-level", "warning", "--lifespan", "on"),
+    ]
+
+
+def gunicorn(app: str, port: int) -> list[str]:
+    return [
+        *(str(BIN / "gunicorn"), app, "--bind", f"127.0.0.1:{port}", "--workers", "1"),
+        *("--log-level", "warning", "--worker-tmp-dir", "/dev/shm", "--no-control-socket"),
+    ]
+
+
+def uvicorn_h11(app: str, port: int) -> list[str]:
+    return [*uvicorn(app, port), "--http", "h11", "--loop", "asyncio"]
+
+
+def uvicorn_httptools(app: str, port: int) -> list[str]:
+    return [*uvicorn(app, port), "--http", "httptools", "--loop", "asyncio"]
+
+
+def uvicorn_uvloop(app: str, port: int) -> list[str]:
+    return [*uvicorn(app, port), "--http", "httptools", "--loop", "uvloop"]
+
+
+def hypercorn(app: str, port: int) -> list[str]:
+    return [str(BIN / "hypercorn"), app, "--bind", f"127.0.0.1:{port}"]
+
+
+def granian(app: str, port: int) -> list[str]:
+    return [*_granian(app, port), "--interface", "asgi"]
+
+
+def granian_wsgi(app: str, port: int) -> list[str]:
+    return [*_granian(app, port), "--interface", "wsgi"]
+
+
+def _granian(app: str, port: int) -> list[str]:
+    return [str(BIN / "granian"), app, "--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+
+
+def daphne(app: str, port: int) -> list[str]:
+    return [str(BIN / "daphne"), "--bind", "127.0.0.1", "--port", str(port), "--verbosity", "0", app]
+
+
+def gunicorn_gthread(app: str, port: int) -> list[str]:
+    return [*gunicorn(app, port), "--worker-class", "gthread", "--threads", "4"]
+
+
+def gunicorn_gevent(app: str, port: int) -> list[str]:
+    return [*gunicorn(app, port), "--worker-class", "gevent"]
+
+
+def gunicorn_uvicorn(app: str, port: int) -> list[str]:
+    return [*gunicorn(app, port), "--worker-class", "uvicorn_worker.UvicornWorker"]
+
+
+def waitress(app: str, port: int) -> list[str]:
+    # By default it gathers 18 kB before it sends a byte; streams ask for less.
+    return [str(BIN / "waitress-serve"), f"--listen=127.0.0.1:{port}", "--send-bytes=1", app]
+
+
+def cheroot(app: str, port: int) -> list[str]:
+    return [str(BIN / "cheroot"), app, "--bind", f"127.0.0.1:{port}"]
+
+
+def uwsgi(app: str, port: int) -> list[str]:
+    return [
+        *(str(BIN / "uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--wsgi", app, "--master"),
+        *("--enable-threads", "--threads", "4", "--die-on-term", "--disable-logging", "--need-app"),
+    ]
+
+
+@dataclass
+class Server:
+    """A running server. `log()` is what it has written so far."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    output: IO[bytes]
+
+    def log(self) -> str:
+        self.output.seek(0)
+        return self.output.read().decode(errors="replace")
+
+    def ask_to_stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        self.ask_to_stop()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.output.close()
+
+
+def started(command: list[str], port: int, **environment: str) -> Server:
+    output = TemporaryFile()  # noqa: SIM115  (lives as long as the server)
+    process = subprocess.Popen(
+        command,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": str(TESTS), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        cwd=TESTS,
+    )
+    server = Server(process, port, output)
+    deadline = monotonic() + _PATIENCE
+    while not _listens(port):
+        if process.poll() is not None or monotonic() > deadline:
+            raise RuntimeError(f"{command} did not start:\n{server.log()}")
+        sleep(0.02)  # a server has no other way to say that it is ready
+    return server
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+class Connection:
+    """One kept-alive connection of one client, so that requests are served one after the other."""
+
+    def __init__(self, port: int) -> None:
+        self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+
+    def send(self, ask: Ask) -> Answer:
+        response = self.begin(ask)
+        return Answer(response.status, response.getheaders(), response.read())
+
+    def begin(self, ask: Ask) -> http.client.HTTPResponse:
+        """Send, and return with the head alone; the body is read as it comes."""
+        headers = {"Content-Length": str(len(ask.body)), **ask.headers} if ask.body else dict(ask.headers)
+        try:
+            self._http.request(ask.method, ask.path, ask.body or None, headers)
+            return self._http.getresponse()
+        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            # The server closed a connection it had kept: ask again on a new one.
+            self._http.close()
+            self._http.request(ask.method, ask.path, ask.body or None, headers)
+            return self._http.getresponse()
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def raw_answer(port: int, ask: Ask) -> bytes:
+    """The very bytes of a response, from the status line to the end, as they were on the wire."""
+    lines = [
+        f"{ask.method} {ask.path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in ask.headers.items()),
+    ]
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    return received

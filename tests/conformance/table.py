@@ -1,0 +1,210 @@
+"""`make conformance`: every promise on every server, each cell over a real socket, written to TABLE.md.
+
+Run as `python tests/conformance/table.py`. Needs the `conformance` extra; says so where a server is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from http.client import RemoteDisconnected
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from conformance import servers
+from conformance.exchange import Ask
+from conformance.gates import Gate
+from conformance.servers import Connection, Server, raw_answer
+from conformance.sites import FRAMEWORKS, Framework, Site, on_server
+from conformance.switchboard import SETTINGS_HEADER
+
+from koala_middleware.testing import Collector
+
+ADA = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
+KNOWN = {"cookie": f"ko_id={ADA}"}
+Promise = Callable[[Site, Collector], None]
+
+SERVERS = {
+    "asgi": (
+        "uvicorn_h11",
+        "uvicorn_httptools",
+        "uvicorn_uvloop",
+        "hypercorn",
+        "granian",
+        "daphne",
+        "gunicorn_uvicorn",
+    ),
+    "wsgi": (
+        "gunicorn",
+        "gunicorn_gthread",
+        "gunicorn_gevent",
+        "waitress",
+        "cheroot",
+        "granian_wsgi",
+        "uwsgi",
+    ),
+}
+# One of each kind everywhere; the other frameworks on the first server of theirs.
+EVERYWHERE = ("asgi", "fastapi", "django-asgi", "wsgi", "flask", "django")
+
+
+def arrives(site: Site, collector: Collector) -> None:
+    answer = site.post("/signup")
+    [batch] = collector.wait_for(1)
+    assert answer.status == 200
+    assert batch["profile_id"] == answer.cookies["ko_id"].value
+    assert batch["email"] == "ada@example.com"
+
+
+def one_cookie(site: Site, collector: Collector) -> None:
+    first = site.get("/").cookies["ko_id"]
+    assert first["domain"].lstrip(".") == "example.com"
+    assert "ko_id" not in site.get("/", cookie=f"ko_id={first.value}").cookies
+
+
+def own_cookies(site: Site, collector: Collector) -> None:
+    answer = site.reply(headers=[("Set-Cookie", "a=1; Path=/"), ("Set-Cookie", "b=2; Path=/")])
+    assert set(answer.cookies) == {"a", "b", "ko_id"}
+    assert "ko_id" not in site.reply(headers=[("Cache-Control", "public, max-age=9")]).cookies
+
+
+def same_bytes(site: Site, collector: Collector) -> None:
+    assert site.port is not None
+    told = json.dumps({"headers": [("X-One", "1"), ("X-One", "2")]})
+    for method, path in (("GET", "/as-told"), ("HEAD", "/as-told"), ("GET", "/silent-stream")):
+        ask = site.question(method, path, x_reply=told, **KNOWN)
+        bare = Ask(method, path, {**ask.headers, SETTINGS_HEADER: "null"})
+        assert _undated(raw_answer(site.port, ask)) == _undated(raw_answer(site.port, bare))
+    for status in (204, 304):
+        told = json.dumps({"status": status, "body": ""})
+        ask = site.question("GET", "/as-told", x_reply=told, **KNOWN)
+        assert site.send(ask).own == site.bare(ask).own
+
+
+def _undated(raw: bytes) -> list[bytes]:
+    return [line for line in raw.split(b"\r\n") if not line.lower().startswith(b"date:")]
+
+
+def first_byte(site: Site, collector: Collector) -> None:
+    assert site.port is not None
+    connection = Connection(site.port)
+    with Gate() as gate:
+        response = connection.begin(site.question("GET", "/stream", x_gate=gate.address, **KNOWN))
+        assert response.read1(100) == b"first,"
+        gate.open()
+        assert response.read() == b"second"
+    connection.close()
+    collector.wait_for(lambda it: len(it.events.of(ADA)) == 2)
+
+
+def files(site: Site, collector: Collector) -> None:
+    assert site.get("/download", **KNOWN).body == Path(servers.__file__).with_name("handlers.py").read_bytes()
+    collector.wait_for(1)
+
+
+def exceptions(site: Site, collector: Collector) -> None:
+    with suppress(RemoteDisconnected):  # uWSGI answers an app's exception so
+        assert site.get("/fail", **KNOWN).status == 500
+    collector.wait_for(lambda it: "Tried" in [event.name for event in it.events.of(ADA)])
+    assert json.loads(site.get("/who-am-i").body)["profile_id"] != ADA
+
+
+def disconnects(site: Site, collector: Collector) -> None:
+    with Gate() as gate:
+        ask = site.question("GET", "/stream", x_gate=gate.address, **KNOWN)
+        lines = [f"GET {ask.path} HTTP/1.1", *(f"{name}: {value}" for name, value in ask.headers.items())]
+        with socket.create_connection(("127.0.0.1", site.port or 0), timeout=10) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            while b"first," not in connection.recv(65536):
+                pass
+        gate.leave_open()
+        collector.wait_for(lambda it: it.events.of(ADA))
+
+
+def slow_collector(site: Site, collector: Collector) -> None:
+    collector.hold()
+    assert [site.post("/login", **KNOWN).status for _ in range(3)] == [200] * 3
+    collector.release()
+    collector.wait_for(lambda it: len(it.events.tracked) == 3)
+
+
+def proxy(site: Site, collector: Collector) -> None:
+    site.get("/far", **KNOWN)
+    collector.wait_for(1)
+    collector.events.assert_tracked("Far Away", profile_id=ADA, same=True)
+
+
+def consent(site: Site, collector: Collector) -> None:
+    assert "ko_id" not in site.post("/signup", sec_gpc="1").cookies
+    site.post("/login", **KNOWN)
+    collector.wait_for(1)
+    assert {batch["profile_id"] for batch in collector.batches} == {ADA}
+
+
+PROMISES: dict[str, Promise] = {
+    "arrives": arrives,
+    "one cookie": one_cookie,
+    "own cookies": own_cookies,
+    "same bytes": same_bytes,
+    "first byte": first_byte,
+    "files": files,
+    "exceptions": exceptions,
+    "disconnects": disconnects,
+    "slow collector": slow_collector,
+    "proxy": proxy,
+    "consent": consent,
+}
+
+
+def cell(server: Server, framework: Framework, promise: Promise) -> str:
+    with Collector() as collector:
+        settings = {
+            "public_api_key": "pk_table",
+            "endpoint": collector.url,
+            "flush_interval": 0.01,
+            "honour_gpc": promise is consent,
+        }
+        try:
+            with on_server(server, framework, settings) as site:
+                promise(site, collector)
+        except Exception as error:
+            print(f"      {promise.__name__}: {type(error).__name__}: {str(error)[:300]}")
+            return "✗"
+        return "✓"
+
+
+def row(framework: Framework, name: str) -> str:
+    port = servers.free_port()
+    print(f"{framework.name} on {name}")
+    try:
+        server = servers.started(getattr(servers, name)(f"conformance.apps.{framework.app}", port), port)
+    except (RuntimeError, FileNotFoundError) as error:
+        print("     ", error)
+        cells = ["not installed"] + [""] * (len(PROMISES) - 1)
+    else:
+        cells = [cell(server, framework, promise) for promise in PROMISES.values()]
+        server.stop()
+    return f"| {framework.name} | {name.replace('_', ' ')} | {' | '.join(cells)} |"
+
+
+def main() -> int:
+    head = f"| framework | server | {' | '.join(PROMISES)} |\n|---|---|{'---|' * len(PROMISES)}"
+    rows = [
+        row(framework, name)
+        for framework in FRAMEWORKS
+        for name in SERVERS[framework.interface][: None if framework.name in EVERYWHERE else 1]
+    ]
+    about = Path(__file__).with_name("TABLE.head.md").read_text()
+    Path(__file__).with_name("TABLE.md").write_text("\n".join([about, head, *rows, ""]))
+    failed = sum(line.count("✗") for line in rows)
+    print(f"{sum(line.count('✓') for line in rows)} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        sys.exit(main())

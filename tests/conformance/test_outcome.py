@@ -1,0 +1,196 @@
+"""What becomes of what was said, by how the exchange ends and who is signed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import conformance.apps.django_app  # noqa: F401  (configures Django)
+import flask_login
+import pytest
+from conformance.sites import Site
+from django.contrib.auth.middleware import get_user
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
+from django.test.utils import override_settings
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials, AuthenticationBackend, BaseUser
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from koala_middleware.asgi import KoalaMiddleware
+from koala_middleware.django import KoalaMiddleware as DjangoMiddleware
+from koala_middleware.django import KoalaRequest
+from koala_middleware.flask import Koala
+from koala_middleware.testing import Collector, RecordedBatches
+
+ADA = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
+GRACE = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
+
+
+# on_error
+
+
+@pytest.mark.koala(on_error="drop")
+def test_what_was_said_in_a_failed_exchange_may_be_dropped(site: Site, koala_collector: Collector) -> None:
+    site.get("/fail", cookie=f"ko_id={ADA}")
+    site.reply("/as-told-and-tracked", status=503, cookie=f"ko_id={ADA}")
+    site.get("/pricing", cookie=f"ko_id={ADA}")
+
+    site.drained()
+    assert [event.name for event in koala_collector.events.tracked] == ["Viewed Pricing"]
+
+
+@pytest.mark.koala(on_error="tag")
+def test_or_sent_with_the_status_it_ended_in(site: Site, koala_collector: Collector) -> None:
+    site.reply("/as-told-and-tracked", status=503, cookie=f"ko_id={ADA}")
+    site.reply("/as-told-and-tracked", status=404, cookie=f"ko_id={GRACE}")
+
+    site.drained()
+    contexts = {batch["profile_id"]: batch["events"][0]["context"] for batch in koala_collector.batches}
+    assert contexts[ADA]["error"] == {"status": 503}
+    assert "error" not in contexts[GRACE]
+
+
+# identify_user
+
+
+@dataclass
+class User(BaseUser):
+    email: str
+    plan: str = "pro"
+    is_authenticated: bool = True
+    is_active: bool = True
+    is_anonymous: bool = False
+
+    def get_id(self) -> str:
+        return self.email
+
+
+def email_and_plan(user: User) -> Any:
+    return user.email, {"plan": user.plan}
+
+
+SETTINGS: dict[str, Any] = {"public_api_key": "pk_test", "identify_user": email_and_plan}
+
+
+def starlette_site(who: User) -> Any:
+    class Backend(AuthenticationBackend):
+        async def authenticate(self, _: Any) -> Any:
+            return AuthCredentials(), who
+
+    async def page(request: Request[Any]) -> PlainTextResponse:
+        return PlainTextResponse("hello")
+
+    app = Starlette(routes=[Route("/", page)])
+    app.add_middleware(AuthenticationMiddleware, backend=Backend())
+    app.add_middleware(KoalaMiddleware, **SETTINGS)
+    return lambda cookie: TestClient(app).get("/", headers={"Cookie": cookie})
+
+
+def flask_site(who: User) -> Any:
+    app = Flask(__name__)
+    app.secret_key = "for tests"
+    flask_login.LoginManager(app).request_loader(lambda _: who)
+    Koala(app, **SETTINGS)
+
+    @app.get("/")
+    def page() -> str:
+        assert flask_login.current_user.email == who.email
+        return "hello"
+
+    return lambda cookie: app.test_client(use_cookies=False).get("/", headers={"Cookie": cookie}).close()
+
+
+def answered(site: Any, request: HttpRequest) -> None:
+    """As a server does it: the request is closed once its response is out."""
+    site(request)
+    request.close()
+
+
+def django_site(who: User) -> Any:
+    def page(request: HttpRequest) -> HttpResponse:
+        request._cached_user = who  # type: ignore[attr-defined]  # what a session's look-up leaves
+        assert get_user(request).email == who.email  # type: ignore[union-attr]  # one who has
+        return HttpResponse("hello")
+
+    with override_settings(**{f"KOALA_{name.upper()}": value for name, value in SETTINGS.items()}):
+        site = DjangoMiddleware(page)
+    return lambda cookie: answered(site, RequestFactory().get("/", headers={"cookie": cookie}))
+
+
+SITES = pytest.mark.parametrize("build", [starlette_site, flask_site, django_site])
+
+
+@SITES
+def test_who_is_signed_in_is_identified_once_for_each_profile(
+    build: Any, koala_events: RecordedBatches
+) -> None:
+    ask = build(User("ada@example.com"))
+
+    for profile in (ADA, ADA, GRACE, ADA):
+        ask(f"ko_id={profile}")
+
+    identified = [(entry.profile_id, entry.email, entry.data["plan"]) for entry in koala_events.identified]
+    assert identified == [(ADA, "ada@example.com", "pro"), (GRACE, "ada@example.com", "pro")]
+
+
+@SITES
+def test_nobody_is_identified_where_nobody_is_signed_in(build: Any, koala_events: RecordedBatches) -> None:
+    build(User("ada@example.com", is_authenticated=False))(f"ko_id={ADA}")
+
+    assert not koala_events
+
+
+def test_a_user_that_the_app_has_not_looked_up_is_not_looked_up(koala_events: RecordedBatches) -> None:
+    def page(request: HttpRequest) -> HttpResponse:
+        return HttpResponse("hello")
+
+    class Lazy:
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError("looked up")
+
+    with override_settings(**{f"KOALA_{name.upper()}": value for name, value in SETTINGS.items()}):
+        site = DjangoMiddleware(page)
+    request = RequestFactory().get("/")
+    request.user = Lazy()  # type: ignore[assignment]  # as lazy as the real one
+
+    assert site(request).status_code == 200  # type: ignore[union-attr]  # sync
+    assert not koala_events
+
+
+# on_commit
+
+
+def test_an_event_on_commit_waits_for_the_transaction(koala_events: RecordedBatches) -> None:
+    def order(request: KoalaRequest) -> HttpResponse:
+        with transaction.atomic():
+            request.koala.track("Ordered", {"amount": 9}, on_commit=True)
+            assert not request.koala.has_calls
+        assert request.koala.has_calls
+        with transaction.atomic():
+            request.koala.track("Paid", on_commit=True)
+            transaction.set_rollback(True)
+        return HttpResponse()
+
+    with override_settings(KOALA_PUBLIC_API_KEY="pk_test"):
+        site = DjangoMiddleware(order)  # type: ignore[arg-type]  # takes a KoalaRequest
+    answered(site, RequestFactory().get("/"))
+
+    koala_events.assert_tracked("Ordered", amount=9)
+    assert len(koala_events) == 1
+
+
+def test_elsewhere_it_says_what_to_do_instead() -> None:
+    from koala_middleware import KoalaClient
+
+    with (
+        KoalaClient(public_api_key="pk_test").person(email="ada@example.com") as koala,
+        pytest.raises(ValueError, match=r"Call track\(\) after your own commit"),
+    ):
+        koala.track("Ordered", on_commit=True)
