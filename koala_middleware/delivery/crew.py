@@ -17,8 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from koala_middleware.delivery.http import HttpTransport
 from koala_middleware.delivery.lanes import Parcel
+from koala_middleware.delivery.transport import Transport
 from koala_middleware.notices import Notices
 
 IDLE = 5.0  # seconds without work after which a thread ends
@@ -69,10 +69,10 @@ class Crew:
         size: int,
         *,
         claim: Callable[[], Parcel | Pause],
-        deliver: Callable[[Parcel, HttpTransport], None],
+        deliver: Callable[[Parcel, Transport], None],
         tend: Callable[[], None],
         waits: Callable[[], tuple[bool, bool]],
-        transport: Callable[[], HttpTransport],
+        transport: Callable[[], Transport],
         linger: float,
     ) -> None:
         self._size = size
@@ -162,7 +162,7 @@ class Crew:
         if self._alive == 0 and self._waits()[0] and not self._dismissed:
             self._start()
 
-    def _watch_and_deliver(self, transport: HttpTransport) -> bool:
+    def _watch_and_deliver(self, transport: Transport) -> bool:
         """One turn; False when there was nothing to do for a while."""
         if not self._turn.acquire(timeout=IDLE):
             return False

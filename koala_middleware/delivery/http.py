@@ -10,8 +10,10 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.answers import CUT, SILENT, Answer, retry_after
 from koala_middleware.delivery.quiet import uninstrumented
+from koala_middleware.wire import Batch, request_body
 
 if TYPE_CHECKING:
     import requests
@@ -36,15 +38,16 @@ def prepare() -> None:
 class HttpTransport:
     """One connection, for one thread at a time."""
 
-    def __init__(self, endpoint: str, user_agent: str) -> None:
-        self._endpoint = endpoint
-        self._headers = {"Content-Type": "application/json", "User-Agent": user_agent}
+    def __init__(self, config: KoalaConfig) -> None:
+        self._endpoint = config.endpoint
+        self._public_api_key = config.public_api_key
+        self._headers = {"Content-Type": "application/json", "User-Agent": config.user_agent}
         self._session: requests.Session | None = None
         self._kept = False
 
-    def post(self, path: str, body: bytes, timeout: float) -> Answer:
-        """Never raises. Waits `timeout` seconds at most for each step: to connect, and for the answer to
-        go on."""
+    def send(self, batch: Batch, timeout: float) -> Answer:
+        """One POST. Waits `timeout` seconds at most to connect, and again for the answer to go on."""
+        path, body = batch.subject.path(self._public_api_key), request_body(batch)
         deadline = time.monotonic() + timeout
         with uninstrumented():
             kept = self._kept

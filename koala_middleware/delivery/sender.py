@@ -16,12 +16,12 @@ from koala_middleware.delivery.crew import TEND, Bell, Crew, Pause
 from koala_middleware.delivery.durable import DurableOutbox
 from koala_middleware.delivery.gate import Gate
 from koala_middleware.delivery.hook import Hook
-from koala_middleware.delivery.http import HttpTransport
 from koala_middleware.delivery.lanes import Parcel
 from koala_middleware.delivery.logbook import Logbook, log
 from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.delivery.outbox import Outbox
 from koala_middleware.delivery.report import DeliveryEvent, DeliveryReport, DeliveryStats, Health, State
+from koala_middleware.delivery.transport import Transport, transport_for
 from koala_middleware.delivery.worker import Worker
 from koala_middleware.wire import Batch
 
@@ -161,7 +161,7 @@ class Sender:
     def _claim(self) -> Parcel | Pause:
         return self._worker.claim(self._hurried_at)
 
-    def _deliver(self, parcel: Parcel, transport: HttpTransport) -> None:
+    def _deliver(self, parcel: Parcel, transport: Transport) -> None:
         self._worker.deliver(parcel, transport)
         for flush in tuple(self._flushes):
             flush.ring()
@@ -170,8 +170,8 @@ class Sender:
         due = self.outbox.next_due(time.monotonic())
         return math.isfinite(due), due == 0 and self._gate.state.state == "open"
 
-    def _transport(self) -> HttpTransport:
-        return HttpTransport(self._config.endpoint, self._config.user_agent)
+    def _transport(self) -> Transport:
+        return transport_for(self._config)
 
     def _tend(self) -> None:
         now = time.monotonic()

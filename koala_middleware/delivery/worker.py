@@ -15,13 +15,12 @@ from koala_middleware.delivery.answers import Answer, Verdict, verdict, whole_ba
 from koala_middleware.delivery.crew import Pause
 from koala_middleware.delivery.gate import Gate
 from koala_middleware.delivery.hook import Hook
-from koala_middleware.delivery.http import HttpTransport
 from koala_middleware.delivery.lanes import Parcel, Waiting, batch_of
 from koala_middleware.delivery.logbook import Logbook
 from koala_middleware.delivery.outbox import Outbox
 from koala_middleware.delivery.report import DeliveryEvent, Outcome
+from koala_middleware.delivery.transport import Transport
 from koala_middleware.notices import Notices
-from koala_middleware.wire import request_body
 
 OUTAGE = 2.0  # seconds; after a shorter one what waits is no backlog
 HOPELESS = 3  # batches in a row refused to their last entry: the endpoint refuses everything
@@ -58,7 +57,7 @@ class Worker:
             return Pause(self._outbox.next_due(now))
         return parcel
 
-    def deliver(self, parcel: Parcel, transport: HttpTransport, deadline: float = math.inf) -> None:
+    def deliver(self, parcel: Parcel, transport: Transport, deadline: float = math.inf) -> None:
         """Sends and settles all of it. Never raises."""
         try:
             self._deliver(parcel, parcel.items, transport, deadline)
@@ -69,7 +68,7 @@ class Worker:
             self._outbox.put_back(parcel, time.monotonic())
 
     def _deliver(
-        self, parcel: Parcel, part: Sequence[Waiting], transport: HttpTransport, deadline: float
+        self, parcel: Parcel, part: Sequence[Waiting], transport: Transport, deadline: float
     ) -> Verdict:
         """The verdict on the last POST; anything but TAKEN and REFUSED leaves the rest unsettled."""
         answer, said = self._post(part, transport, deadline)
@@ -88,7 +87,7 @@ class Worker:
         return said
 
     def _deliver_halves(
-        self, parcel: Parcel, part: Sequence[Waiting], transport: HttpTransport, deadline: float
+        self, parcel: Parcel, part: Sequence[Waiting], transport: Transport, deadline: float
     ) -> Verdict:
         whole, middle = len(part) == len(parcel.items), len(part) // 2
         before = self._outbox.stats().delivered if whole else 0
@@ -112,12 +111,10 @@ class Worker:
         self._logbook.refused(answer, len(part), kept)
         self._tell("refused", part, answer)
 
-    def _post(
-        self, part: Sequence[Waiting], transport: HttpTransport, deadline: float
-    ) -> tuple[Answer, Verdict]:
+    def _post(self, part: Sequence[Waiting], transport: Transport, deadline: float) -> tuple[Answer, Verdict]:
         batch = batch_of(part)
         timeout = min(self._config.request_timeout, max(deadline - time.monotonic(), 0.05))
-        answer = transport.post(batch.subject.path(self._config.public_api_key), request_body(batch), timeout)
+        answer = transport.send(batch, timeout)
         said = verdict(answer)
         now, since = time.monotonic(), self._gate.state.since
         change = self._gate.answered(answer, said, now)
