@@ -110,6 +110,7 @@ class _AsgiExchange(Exchange):
         return self.server_send(message)
 
     async def _send_and_notice(self, message: Message) -> None:
+        self.store()
         await self.server_send(message)
         if message["type"] in _BODIES and not message.get("more_body", False):
             self.end()

@@ -47,6 +47,7 @@ class KoalaClient:
         asks_consent: Whether a request has to be asked about before its handler runs.
         amends_known_visitors: Whether a response may need something of us even when its visitor brought
             their cookie.
+        durable: Whether handing over makes what was said safe from the death of the process, at once.
     Raises:
         KoalaConfigError: a setting is missing or malformed.
     """
@@ -63,6 +64,7 @@ class KoalaClient:
         self.asks_consent = self.config.enabled and (
             self.config.honour_gpc or self.config.consent is not None
         )
+        self.durable = self.config.outbox is not None and not self.waits
         self.amends_known_visitors = (
             self.config.cookie_refresh
             or self.config.clear_on_withdrawal

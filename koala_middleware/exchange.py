@@ -197,8 +197,17 @@ class Exchange:
             self.context.identify(claim.email, claim.traits)
 
     def hand_over(self, context: KoalaContext) -> None:
-        """Give what was said so far to delivery. Without consent it stays held, and may yet be released."""
+        """Give what was said so far to delivery. Without consent it stays held, and may yet be released.
+
+        Never raises.
+        """
         self._handed_over_at = monotonic()
+        try:
+            self._hand_over(context)
+        except Exception as error:  # noqa: BLE001  (the edge: nothing of ours may reach the host)
+            self._client.notices.once("what was said in a request could not be handed over", error=error)
+
+    def _hand_over(self, context: KoalaContext) -> None:
         if self._consent == "none" and not self._ended:
             return
         calls = context.take()
@@ -211,6 +220,12 @@ class Exchange:
         if written:
             self._client.send(written, self._surroundings(), self._address())
 
+    def store(self) -> None:
+        """Bytes are about to go out. A durable outbox has what was said before anybody can know the answer, so
+        that a process that dies now loses nothing of it."""
+        if self._client.durable and self.context.calls:
+            self.hand_over(self.context)
+
     def chunk_sent(self) -> None:
         """A part of the body has gone out. Streams that never end still deliver every `flush_interval`."""
         if self.context.calls and monotonic() - self._handed_over_at >= self._client.config.flush_interval:
@@ -222,15 +237,12 @@ class Exchange:
         if self._ended and not context.calls:
             return
         self._ended = True
-        try:
-            if context.calls:
-                self.hand_over(context)
-            # With less than full consent, or after an error, the exchange stays to judge what is said late.
-            judged = self._consent != "full" or (self._client.config.on_error != "send" and self._failed)
-            owner = self if judged else self._client
-            context.outlives(owner, self._reachable(context.person) if context.is_new else None)
-        except Exception as error:  # noqa: BLE001  (the edge: nothing of ours may reach the host)
-            self._client.notices.once("what was said in a request could not be handed over", error=error)
+        if context.calls:
+            self.hand_over(context)
+        # With less than full consent, or after an error, the exchange stays to judge what is said late.
+        judged = self._consent != "full" or (self._client.config.on_error != "send" and self._failed)
+        owner = self if judged else self._client
+        context.outlives(owner, self._reachable(context.person) if context.is_new else None)
 
     @property
     def _failed(self) -> bool:

@@ -66,6 +66,7 @@ def _after_response(exchange: Exchange, body: Iterable[bytes], environ: WSGIEnvi
         exchange.end()
         return body
     if isinstance(body, _SIZED):
+        exchange.store()
         if not exchange.context.calls:
             exchange.end()  # none of the app's code is left to run: there is nothing to wait for
             return body
@@ -88,10 +89,13 @@ class _Body:
 
     def __next__(self) -> bytes:
         self._exchange.chunk_sent()  # the server asks for the next one when the last one is out
-        with entered(self._exchange.context):
-            if self._chunks is None:
-                self._chunks = iter(self._body)
-            return next(self._chunks)
+        try:
+            with entered(self._exchange.context):
+                if self._chunks is None:
+                    self._chunks = iter(self._body)
+                return next(self._chunks)
+        finally:
+            self._exchange.store()
 
     def close(self) -> None:
         try:

@@ -6,6 +6,7 @@ Must not know how a sender delivers. Nothing is started or registered before the
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import sys
 import threading
@@ -95,10 +96,11 @@ def _see_the_end(process: _Process) -> None:
             finalize(None, close_all, exitpriority=100)
 
 
-def close_all() -> None:
-    """The process ends: one deadline for all senders, the longest of theirs."""
+def close_all(longest: float = math.inf) -> None:
+    """The process ends: one deadline for all senders, the longest of theirs, and `longest` seconds at most."""
     senders = list(_current().senders)
-    deadline = time.monotonic() + max((sender.shutdown_timeout for sender in senders), default=0.0)
+    patience = max((sender.shutdown_timeout for sender in senders), default=0.0)
+    deadline = time.monotonic() + min(patience, longest)
     for sender in senders:
         sender.close(min(sender.shutdown_timeout, max(deadline - time.monotonic(), 0.0)))
 

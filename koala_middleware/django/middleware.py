@@ -138,6 +138,7 @@ def _amended(exchange: Exchange, response: HttpResponseBase) -> HttpResponseBase
         exchange.amend(DjangoResponse(response))
     if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
         _stream_in_context(exchange, response)
+    exchange.store()
     return response
 
 
@@ -164,9 +165,11 @@ def _chunks(exchange: Exchange, chunks: Iterator[bytes]) -> Iterator[bytes]:
             try:
                 chunk = next(chunks)
             except StopIteration:
-                return
+                break
+        exchange.store()
         yield chunk
         exchange.chunk_sent()
+    exchange.store()
 
 
 async def _async_chunks(exchange: Exchange, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -175,9 +178,11 @@ async def _async_chunks(exchange: Exchange, chunks: AsyncIterator[bytes]) -> Asy
             try:
                 chunk = await anext(chunks)
             except StopAsyncIteration:
-                return
+                break
+        exchange.store()
         yield chunk
         exchange.chunk_sent()
+    exchange.store()
 
 
 class DjangoHead(WsgiHead):

@@ -61,7 +61,7 @@ class Collector:
 
     def __post_init__(self) -> None:
         self._answering.set()
-        self._server = _Server(self)
+        self._server = _on_a_new_port(self)
         self._dead = False
         self._port_kept = socket.socket()
         self._port_kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -134,6 +134,18 @@ class Collector:
             self._changed.notify_all()
         self._answering.wait()
         return answer
+
+
+_ports_had: set[int] = set()
+
+
+def _on_a_new_port(collector: Collector) -> _Server:
+    """On a port that none of this process's collectors had: what was said for one may be sent late, and must
+    not reach another test's."""
+    while (server := _Server(collector)).server_port in _ports_had:
+        server.server_close()
+    _ports_had.add(server.server_port)
+    return server
 
 
 class _Server(ThreadingHTTPServer):

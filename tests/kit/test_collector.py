@@ -42,3 +42,12 @@ def test_drain_says_what_still_waits_when_time_is_up() -> None:
 
         with pytest.raises(TimeoutError, match=r"1 entries still wait for http://127\.0\.0\.1"):
             drain(0.2)
+
+
+def test_no_collector_gets_a_port_that_an_earlier_one_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    had = set(range(0, 65536, 3))
+    monkeypatch.setattr("koala_middleware.testing.collector._ports_had", had)
+
+    for _ in range(10):  # a free port is one of every third by chance
+        with Collector() as collector:
+            assert int(collector.url.rpartition(":")[2]) % 3

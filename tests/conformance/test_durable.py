@@ -1,0 +1,102 @@
+"""With a durable outbox, whoever has seen an answer can rely on it: what was said is on disk before that byte."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+from conformance.sites import FRAMEWORKS, Framework
+
+Seen = Callable[[bytes], None]
+
+
+def answered(framework: Framework, settings: dict[str, Any], path: str, seen: Seen) -> None:
+    """Has the framework's app answer; `seen` gets each part of the body where a server would send it."""
+    app = framework.app_with(settings)
+    if framework.interface == "wsgi":
+        _over_wsgi(app, path, seen)
+    else:
+        asyncio.run(_over_asgi(app, path, seen))
+
+
+def _over_wsgi(app: Any, path: str, seen: Seen) -> None:
+    environ: dict[str, Any] = {"HTTP_HOST": "www.example.com", "SCRIPT_NAME": "", "PATH_INFO": path}
+    setup_testing_defaults(environ)
+    body = app(environ, lambda *_: None)
+    for chunk in body:
+        seen(chunk)
+    seen(b"")  # a server says now that there is no more
+    with suppress(AttributeError):
+        body.close()
+
+
+async def _over_asgi(app: Any, path: str, seen: Seen) -> None:
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"host", b"www.example.com")],
+        "client": ("127.0.0.1", 9),
+        "server": ("127.0.0.1", 80),
+    }
+    coming = [{"type": "http.request", "body": b"", "more_body": False}]
+    complete = asyncio.Event()
+
+    async def receive() -> Any:
+        if not coming:
+            await complete.wait()
+            return {"type": "http.disconnect"}
+        return coming.pop()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            seen(message.get("body", b""))
+            if not message.get("more_body", False):
+                complete.set()
+
+    await app(scope, receive, send)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda it: it.name)
+def test_what_a_handler_said_is_on_disk_before_a_byte_of_the_body_goes_out(
+    framework: Framework, tmp_path: Path
+) -> None:
+    settings = {"public_api_key": "pk_test", "outbox": str(tmp_path), "delivery": "relay"}
+    on_disk: list[int] = []
+
+    answered(
+        framework, settings, "/signup", lambda _: on_disk.append(_times_said(tmp_path, b"Created Account"))
+    )
+
+    assert on_disk
+    assert set(on_disk) == {1}
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda it: it.name)
+def test_and_what_a_stream_says_on_its_way_before_the_part_that_follows_it(
+    framework: Framework, tmp_path: Path
+) -> None:
+    settings = {"public_api_key": "pk_test", "outbox": str(tmp_path), "delivery": "relay"}
+    on_disk: dict[bytes, int] = {}
+
+    def note(chunk: bytes) -> None:
+        on_disk[chunk] = _times_said(tmp_path, b"Streamed")
+
+    answered(framework, settings, "/stream", note)
+
+    assert on_disk == {b"first,": 1, b"second": 2, b"": 2}
+
+
+def _times_said(outbox: Path, name: bytes) -> int:
+    return sum(path.read_bytes().count(name) for path in outbox.rglob("*") if path.is_file())

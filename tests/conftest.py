@@ -1,0 +1,16 @@
+"""What holds for every test of this project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from koala_middleware.delivery.processes import close_all
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_a_test_is_delivered_after_it() -> Iterator[None]:
+    """Else what still waits for one test's dead endpoint is logged in the next one, or reaches its port."""
+    yield
+    close_all(longest=0)
