@@ -171,7 +171,10 @@ class KoalaConfig:
         '"relay" process that shares the outbox, or not at all ("off").',
     )
     flush_interval: float = setting(
-        1.0, checks.seconds(0), "How long one person's entries are gathered into one request."
+        1.0,
+        checks.seconds(0),
+        "Longest that one person's entries are gathered into one request; who is quiet for a twentieth of it is "
+        "waited for no longer.",
     )
     concurrency: int = setting(
         4, checks.whole_number(1), "Connections at a time; one person's batches stay in order."

@@ -60,7 +60,7 @@ class Crew:
         claim: The next parcel, or how long to pause.
         deliver: Sends and settles a parcel.
         tend: Called by the watching thread before each look, so often.
-        waits: Whether anything waits at all, and whether something of it could be sent now.
+        due: Seconds until something could be sent, infinite when nothing waits.
         linger: Seconds that a new entry can wait: a nap that ends within it need not be cut short.
     """
 
@@ -71,7 +71,7 @@ class Crew:
         claim: Callable[[], Parcel | Pause],
         deliver: Callable[[Parcel, Transport], None],
         tend: Callable[[], None],
-        waits: Callable[[], tuple[bool, bool]],
+        due: Callable[[], float],
         transport: Callable[[], Transport],
         linger: float,
     ) -> None:
@@ -79,7 +79,7 @@ class Crew:
         self._claim = claim
         self._deliver = deliver
         self._tend = tend
-        self._waits = waits
+        self._due = due
         self._transport = transport
         self._linger = linger
         self._starting = threading.RLock()
@@ -159,7 +159,7 @@ class Crew:
             with self._starting:
                 self._alive -= 1
         # An entry may have come between our last look and our leaving: then somebody has to stay.
-        if self._alive == 0 and self._waits()[0] and not self._dismissed:
+        if self._alive == 0 and math.isfinite(self._due()) and not self._dismissed:
             self._start()
 
     def _watch_and_deliver(self, transport: Transport) -> bool:
@@ -173,9 +173,12 @@ class Crew:
             self._turn.release()
         if parcel is None:
             return False
-        if self._alive < self._size and self._waits()[1]:
+        if self._alive < self._size and self._due() == 0:
             self._start()
         self._deliver(parcel, transport)
+        # The rest of that lane may go on now, sooner than the one who watches means to wake up.
+        if self._watching and self._nap_until > time.monotonic() + self._due():
+            self._bell.ring()
         return True
 
     def _watch(self) -> Parcel | None:

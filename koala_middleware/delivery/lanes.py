@@ -17,6 +17,13 @@ from koala_middleware.delivery.people import People
 from koala_middleware.wire import BATCH_BYTES, ENTRIES_PER_KIND, Batch, Entry, Subject, joined_subjects
 
 DRAIN_RATE = 100.0  # parcels of the backlog a second, after an outage or a restart
+_QUIET = 1 / 20  # of the linger: who has said nothing for so long is not waited for
+
+
+def quiet(linger: float) -> float:
+    """Seconds after its last entry that a lane is due. One page's calls come close together; longer waiting gathers
+    little more, and is what a process that is killed loses."""
+    return linger * _QUIET
 
 
 @dataclass(slots=True, eq=False)
@@ -41,11 +48,17 @@ class Waiting:
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One person's or company's entries in order. `due` is on the monotonic clock."""
+    """One person's or company's entries in order. All times are on the monotonic clock.
+
+    Attributes:
+        began, latest: When the first of the entries that wait came, and the last.
+    """
 
     key: str
     due: float
     late: bool
+    began: float
+    latest: float
     items: list[Waiting] = field(default_factory=list)
     claimed: Parcel | None = None
     failures: int = 0
@@ -105,8 +118,10 @@ class Lanes:
         lane = self._lanes.get(key)
         if lane is not None:
             lane.items.append(item)
+            lane.latest = now
         else:  # never without an item: a signal handler may claim at any moment
-            lane = self._lanes[key] = Lane(key, now if late else now + self._linger, late, [item])
+            due = now if late else now + quiet(self._linger)
+            lane = self._lanes[key] = Lane(key, due, late, now, now, [item])
             heapq.heappush(self._late if late else self._fresh, lane)
         self.entries += 1
         self.fresh_entries += not lane.late
@@ -178,7 +193,7 @@ class Lanes:
     def next_due(self, now: float) -> float:
         """Seconds until a claim may find something; infinite when nothing waits."""
         due = min(
-            self._fresh[0].due if self._fresh else math.inf,
+            self._fresh_due(),
             max(self._late[0].due, self._pace()) if self._late else math.inf,
         )
         return max(due - now, 0.0)
@@ -246,7 +261,7 @@ class Lanes:
             yield from (claimed or lane.items)[:1]
 
     def _next(self, now: float) -> Lane | None:
-        fresh = bool(self._fresh) and self._fresh[0].due <= now
+        fresh = self._fresh_due() <= now
         late = bool(self._late) and max(self._late[0].due, self._pace()) <= now
         if not fresh and not late:
             return None
@@ -256,6 +271,23 @@ class Lanes:
             self._late_from = now + backoff.spread(2.0 / DRAIN_RATE, least=0.0)
             return heapq.heappop(self._late)
         return heapq.heappop(self._fresh)
+
+    def _fresh_due(self) -> float:
+        """When the first of the fresh lanes is due. Who has said more meanwhile is due later than their place in
+        the heap says, and gets a new one here."""
+        while self._fresh:
+            lane = self._fresh[0]
+            if (due := self._gathered(lane)) <= lane.due:
+                return lane.due
+            lane.due = due
+            heapq.heapreplace(self._fresh, lane)
+        return math.inf
+
+    def _gathered(self, lane: Lane) -> float:
+        """When no more of this person's entries are waited for."""
+        if lane.failures or lane.items[0].round < self.round:
+            return lane.due
+        return min(lane.latest + quiet(self._linger), lane.began + self._linger)
 
     def _pace(self) -> float:
         """When the backlog may go on: at once if a flush waits for it."""
@@ -267,10 +299,9 @@ class Lanes:
         if not lane.items:
             del self._lanes[lane.key]
             return
-        first = lane.items[0]
-        hurried = lane.late or lane.failures or first.round < self.round
-        lingers = 0.0 if hurried else self._linger - max(time.time() - first.at, 0.0)
-        lane.due = max(at, now + lingers)
+        lane.began, lane.due = now - max(time.time() - lane.items[0].at, 0.0), at
+        if not lane.late:
+            lane.due = max(at, self._gathered(lane))
         heapq.heappush(self._late if lane.late else self._fresh, lane)
 
     def _forget(self, lane: Lane, items: Sequence[Waiting]) -> None:

@@ -16,7 +16,7 @@ from koala_middleware.delivery.crew import TEND, Bell, Crew, Pause
 from koala_middleware.delivery.durable import DurableOutbox
 from koala_middleware.delivery.gate import Gate
 from koala_middleware.delivery.hook import Hook
-from koala_middleware.delivery.lanes import Parcel
+from koala_middleware.delivery.lanes import Parcel, quiet
 from koala_middleware.delivery.logbook import Logbook, log
 from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.delivery.outbox import Outbox
@@ -48,9 +48,9 @@ class Sender:
             claim=self._claim,
             deliver=self._deliver,
             tend=self._tend,
-            waits=self._waits,
+            due=self._due,
             transport=self._transport,
-            linger=config.flush_interval,
+            linger=quiet(config.flush_interval),
         )
         self._hurried_at = -math.inf
         self._flushes: list[Bell] = []
@@ -166,9 +166,9 @@ class Sender:
         for flush in tuple(self._flushes):
             flush.ring()
 
-    def _waits(self) -> tuple[bool, bool]:
-        due = self.outbox.next_due(time.monotonic())
-        return math.isfinite(due), due == 0 and self._gate.state.state == "open"
+    def _due(self) -> float:
+        now, gate = time.monotonic(), self._gate.state
+        return max(self.outbox.next_due(now), 0.0 if gate.state == "open" else gate.until - now)
 
     def _transport(self) -> Transport:
         return transport_for(self._config)

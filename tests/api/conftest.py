@@ -42,7 +42,7 @@ class Endpoint:
                 "endpoint": self.url,
                 "app_endpoint": self.url,
                 "secret_api_key": SECRET,
-                "flush_interval": 600,
+                "flush_interval": 6000,
                 **settings,
             }
         )

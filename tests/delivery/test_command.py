@@ -51,7 +51,7 @@ def test_status_counts_what_is_there(outbox: Path, capsys: Said) -> None:
 
 
 def test_status_sees_who_is_alive(outbox: Path, deliver: Deliver, batch: MakeBatch, capsys: Said) -> None:
-    living = deliver(outbox=outbox, flush_interval=60)
+    living = deliver(outbox=outbox, flush_interval=6000)
     living.put(batch("ada", 1))
     main(["outbox", "status", "--outbox", str(outbox)])
     assert "0 files in use" not in capsys.readouterr().out

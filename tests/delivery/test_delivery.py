@@ -312,7 +312,7 @@ def test_a_close_in_the_middle_of_a_put_of_its_own_thread_delivers_at_once(  # n
     outbox: str | None,
 ) -> None:
     """As in a handler of SIGTERM: nobody else can have the locks that the interrupted put holds."""
-    delivery = deliver(outbox=tmp_path / outbox if outbox else None, flush_interval=60)
+    delivery = deliver(outbox=tmp_path / outbox if outbox else None, flush_interval=6000)
     for number in range(50):
         delivery.put(batch(f"person-{number}", number))
     add = lanes.Lanes.add

@@ -27,7 +27,7 @@ Endpoint = Any  # conftest.py's; reaches tests as a fixture
 @pytest.fixture
 def delivery(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> Delivery:
     """Two entries delivered, one sampled out, one that waits."""
-    made = deliver(flush_interval=60)
+    made = deliver(flush_interval=6000)
     made.put(batch("ada", 1, 2))
     assert made.flush(10).complete
     made.dropped(1, "sampled")

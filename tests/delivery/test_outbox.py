@@ -69,7 +69,7 @@ class TestEveryOutbox:
         assert adds_up(box)
 
     def test_nothing_is_claimed_before_it_is_due(self, outbox: MakeOutbox, batch: MakeBatch) -> None:
-        box = outbox(linger=30.0)
+        box = outbox(linger=600.0)
         box.put(batch("ada", 1))
         now = time.monotonic()
         assert box.claim(now) is None
@@ -79,7 +79,7 @@ class TestEveryOutbox:
     def test_what_one_person_did_meanwhile_shares_one_parcel(
         self, outbox: MakeOutbox, batch: MakeBatch
     ) -> None:
-        box = outbox(linger=30.0)
+        box = outbox(linger=600.0)
         for number in range(3):
             box.put(batch("ada", number))
         assert ids(box.claim(time.monotonic() + 31)) == ["0", "1", "2"]
@@ -193,7 +193,7 @@ class TestEveryOutbox:
     def test_a_flush_hurries_what_waits_and_asks_for_nothing_that_comes_later(
         self, outbox: MakeOutbox, batch: MakeBatch
     ) -> None:
-        box = outbox(linger=30.0)
+        box = outbox(linger=600.0)
         box.put(batch("ada", 1))
         round_ = box.hurry(time.monotonic())
         box.put(batch("grace", 2))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from koala_middleware.delivery import Delivery, DeliveryEvent
+from koala_middleware.delivery import Delivery, DeliveryEvent, crew
 from koala_middleware.wire import Batch
 
 Deliver = Callable[..., Delivery]
@@ -40,24 +42,68 @@ def test_a_batch_arrives_in_the_protocols_shape(
 def test_one_person_within_the_flush_interval_is_one_post(
     endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
 ) -> None:
-    delivery = deliver(flush_interval=0.3)
+    delivery = deliver(flush_interval=20)
     for number in range(5):
         delivery.put(batch("ada", number))
     assert endpoint.wait_for_posts(1)
     assert endpoint.posts[0].ids == ["0", "1", "2", "3", "4"]
 
 
-def test_nothing_lingers_longer_than_the_flush_interval(
+def test_who_has_said_no_more_for_a_twentieth_of_it_is_not_waited_for(
     endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
 ) -> None:
-    delivery = deliver(flush_interval=0.3)
-    put_at = []
-    for number in range(3):
-        put_at.append(time.monotonic())
-        delivery.put(batch(f"person-{number}", number))
-        assert endpoint.wait_for_posts(number + 1, 5)
-    delays = [post.at - at for post, at in zip(endpoint.posts, put_at, strict=True)]
-    assert all(0.25 <= delay < 3 for delay in delays)
+    deliver(flush_interval=20).put(batch("ada", 1))
+    put_at = time.monotonic()
+    assert endpoint.wait_for_posts(1, 10)
+    assert endpoint.posts[0].at - put_at >= 0.9
+
+
+def test_and_who_goes_on_and_on_is_sent_when_it_is_over(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
+) -> None:
+    """Each entry makes the wait a twentieth longer, but never longer than the interval."""
+    delivery = deliver(flush_interval=1)
+    began = time.monotonic()
+    for number in count():
+        delivery.put(batch("ada", number))
+        if endpoint.wait_for_posts(1, 0.005):
+            break
+    assert endpoint.posts[0].at - began < 10
+    assert len(endpoint.posts[0].ids) == len(set(endpoint.posts[0].ids))
+
+
+def test_what_came_during_a_post_goes_out_as_soon_as_it_is_answered(
+    endpoint: Endpoint,
+    deliver: Deliver,
+    batch: MakeBatch,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And not when the thread that watches would have looked again."""
+    monkeypatch.setattr(crew, "TEND", 600)
+    delivery = deliver(concurrency=2)
+    asked, answer = threading.Event(), threading.Event()
+
+    def slowly(body: dict[str, Any]) -> Any:
+        if body["profile_id"] == "ada" and not asked.is_set():
+            asked.set()
+            answer.wait(20)
+        return 200, {}, {}
+
+    endpoint.reply = slowly
+    delivery.put(batch("ada", 1))
+    assert asked.wait(20)
+    delivery.put(batch("ada", 2))  # starts the second thread, which has nothing to do yet
+    delivery.put(batch("grace", 3))
+    eventually(lambda: delivery.stats().delivered == 1 and somebody_naps())
+    answer.set()
+    assert endpoint.wait_for_posts(3)
+    assert endpoint.taken == ["3", "1", "2"]
+
+
+def somebody_naps() -> bool:
+    """A delivery thread waits for its bell."""
+    return any(frame.f_code is crew.Bell.wait.__code__ for frame in sys._current_frames().values())
 
 
 def test_connections_are_kept(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> None:
