@@ -221,9 +221,9 @@ class Exchange:
             self._client.send(written, self._surroundings(), self._address())
 
     def store(self) -> None:
-        """Bytes are about to go out. A durable outbox has what was said before anybody can know the answer, so
-        that a process that dies now loses nothing of it."""
-        if self._client.durable and self.context.calls:
+        """Something was said, and bytes are about to go out. A durable outbox has it before anybody can know the
+        answer, so that a process that dies now loses nothing of it."""
+        if self._client.durable:
             self.hand_over(self.context)
 
     def chunk_sent(self) -> None:

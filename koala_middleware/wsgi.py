@@ -66,7 +66,8 @@ def _after_response(exchange: Exchange, body: Iterable[bytes], environ: WSGIEnvi
         exchange.end()
         return body
     if isinstance(body, _SIZED):
-        exchange.store()
+        if exchange.context.calls:
+            exchange.store()
         if not exchange.context.calls:
             exchange.end()  # none of the app's code is left to run: there is nothing to wait for
             return body
@@ -95,7 +96,8 @@ class _Body:
                     self._chunks = iter(self._body)
                 return next(self._chunks)
         finally:
-            self._exchange.store()
+            if self._exchange.context.calls:
+                self._exchange.store()
 
     def close(self) -> None:
         try:

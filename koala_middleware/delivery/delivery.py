@@ -9,17 +9,18 @@ import logging
 import os
 import time
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery import accounting, processes
 from koala_middleware.delivery.accounting import Ledger
-from koala_middleware.delivery.http import prepare
 from koala_middleware.delivery.people import People
-from koala_middleware.delivery.purging import known_in, purge_directory
 from koala_middleware.delivery.report import DeliveryReport, DeliveryStats, Health
-from koala_middleware.delivery.sender import Sender, directory_for
 from koala_middleware.notices import Notices
 from koala_middleware.wire import Batch
+
+if TYPE_CHECKING:
+    from koala_middleware.delivery.sender import Sender
 
 FLUSH_TIMEOUT = 10.0  # seconds, where flush() is not told
 
@@ -37,8 +38,8 @@ class Delivery:
         self._sender: Sender | None = None
         self._pid = os.getpid()
         self._off = Ledger()
-        if config.enabled and config.delivery in {"thread", "inline"}:
-            prepare()
+        if config.enabled and config.delivery != "off":
+            processes.prepare(config)
 
     def put(self, batch: Batch) -> None:
         """Never raises and, but for `delivery="inline"`, never waits for the network.
@@ -87,6 +88,9 @@ class Delivery:
             return sender.outbox.purge(people)
         if self._config.outbox is None:
             return 0
+        from koala_middleware.delivery.purging import known_in, purge_directory  # noqa: PLC0415  (rare)
+        from koala_middleware.delivery.sender import directory_for  # noqa: PLC0415  (as in processes.prepare)
+
         directory = directory_for(self._config.outbox, self._config.public_api_key)
         return purge_directory(directory, known_in(directory, people))
 

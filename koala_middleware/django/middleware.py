@@ -138,7 +138,8 @@ def _amended(exchange: Exchange, response: HttpResponseBase) -> HttpResponseBase
         exchange.amend(DjangoResponse(response))
     if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
         _stream_in_context(exchange, response)
-    exchange.store()
+    if exchange.context.calls:
+        exchange.store()
     return response
 
 
@@ -166,10 +167,12 @@ def _chunks(exchange: Exchange, chunks: Iterator[bytes]) -> Iterator[bytes]:
                 chunk = next(chunks)
             except StopIteration:
                 break
-        exchange.store()
+        if exchange.context.calls:
+            exchange.store()
         yield chunk
         exchange.chunk_sent()
-    exchange.store()
+    if exchange.context.calls:
+        exchange.store()
 
 
 async def _async_chunks(exchange: Exchange, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -179,10 +182,12 @@ async def _async_chunks(exchange: Exchange, chunks: AsyncIterator[bytes]) -> Asy
                 chunk = await anext(chunks)
             except StopAsyncIteration:
                 break
-        exchange.store()
+        if exchange.context.calls:
+            exchange.store()
         yield chunk
         exchange.chunk_sent()
-    exchange.store()
+    if exchange.context.calls:
+        exchange.store()
 
 
 class DjangoHead(WsgiHead):
