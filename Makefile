@@ -45,6 +45,7 @@ bench: .venv/ready
 # Every promise on every server, over real sockets: written to tests/conformance/TABLE.md.
 conformance: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[conformance]'
+	-$(BIN)/pip install --quiet --disable-pip-version-check mod_wsgi  # needs apache2-dev; its rows say so without
 	$(BIN)/python tests/conformance/table.py
 
 # What this package and its peers lose while a collector misbehaves: about ten minutes, written to FAULTS.md.
