@@ -120,7 +120,7 @@ def mod_wsgi(app: str, port: int) -> list[str]:
 
 
 # Beside HTTP/1.1, by prior knowledge and without TLS.
-SPEAK_HTTP2 = {"hypercorn", "granian", "granian_wsgi", "gunicorn_gthread"}
+SPEAK_HTTP2 = {"hypercorn", "granian", "granian_wsgi"}
 
 
 @dataclass

@@ -96,7 +96,10 @@ def same_bytes(site: Site, collector: Collector) -> None:
     for method, path in (("GET", "/as-told"), ("HEAD", "/as-told"), ("GET", "/silent-stream")):
         ask = site.question(method, path, x_reply=told, **KNOWN)
         bare = Ask(method, path, {**ask.headers, SETTINGS_HEADER: "null"})
-        assert _undated(raw_answer(site.port, ask)) == _undated(raw_answer(site.port, bare))
+        with_koala, without = (_undated(raw_answer(site.port, it)) for it in (ask, bare))
+        # Apache cuts chunks of its own, wherever its clock has it.
+        cuts_chunks = b"Server: Apache" in without
+        assert with_koala == without or (cuts_chunks and site.send(ask).own == site.bare(ask).own)
     for status in (204, 304):
         told = json.dumps({"status": status, "body": ""})
         ask = site.question("GET", "/as-told", x_reply=told, **KNOWN)
