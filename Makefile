@@ -57,7 +57,8 @@ faults: .venv/ready
 # Flask's suite needs an older pytest than ours.
 host-suites:
 	$(PYTHON) -m venv .hosts
-	.hosts/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' 'pytest<9' trio python-multipart
+	.hosts/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' 'pytest<9' trio python-multipart \
+		ephemeral-port-reserve
 	.hosts/bin/python tests/hosts/run.py
 
 clean:
