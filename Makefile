@@ -45,6 +45,7 @@ bench: .venv/ready
 # Every promise on every server, over real sockets: written to tests/conformance/TABLE.md.
 conformance: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[conformance]'
+	-$(BIN)/pip install --quiet --disable-pip-version-check mod_wsgi  # needs apache2-dev; its rows say so without
 	$(BIN)/python tests/conformance/table.py
 
 # What this package and its peers lose while a collector misbehaves: about ten minutes, written to FAULTS.md.
@@ -56,7 +57,8 @@ faults: .venv/ready
 # Flask's suite needs an older pytest than ours.
 host-suites:
 	$(PYTHON) -m venv .hosts
-	.hosts/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' 'pytest<9' trio python-multipart
+	.hosts/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' 'pytest<9' trio python-multipart \
+		ephemeral-port-reserve
 	.hosts/bin/python tests/hosts/run.py
 
 clean:

@@ -1,10 +1,11 @@
-"""What holds for every test of this project."""
+"""What holds for every test of this project, and what several rooms ask for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from support.chromium import chromium  # noqa: F401  (a fixture)
 
 from koala_middleware.delivery.processes import close_all
 

@@ -237,10 +237,8 @@ def _unserved(stats: DeliveryStats) -> float:
 
 
 def _threads_stand_still() -> bool:
-    """uWSGI without enable-threads starts threads that never run."""
-    uwsgi = sys.modules.get("uwsgi")
-    options = getattr(uwsgi, "opt", None)
-    if not options or {"enable-threads", "threads", b"enable-threads", b"threads"} & set(options):
+    """Before 2.0.27, uWSGI without enable-threads starts threads that never run."""
+    if getattr(sys.modules.get("uwsgi"), "has_threads", True):
         return False
     log.warning(
         "Koala: uWSGI runs without enable-threads; batches are sent at the end of each request instead."

@@ -1,70 +1,35 @@
-"""A real Chromium, where every host name leads here, and an endpoint that writes down what arrives."""
+"""A browser each for whoever visits, and an endpoint that writes down what arrives."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from support.chromium import DEADLINE, somebodys_browser
 
 from koala_middleware.snippet import snippet
 
 SDK = Path(__file__).parents[2] / "koala_middleware" / "collector" / "static" / "sdk.js"
 KEY = "pk_browser"
-DEADLINE = 15.0  # seconds; what never comes fails, what comes late on a busy machine does not
-
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * 127.0.0.1",
-]
-
-
-# One module each: a sync Playwright keeps an event loop running in this thread, which other tests need free.
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("Chromium is missing: apt-get install chromium")
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
 def new_browser(chromium: Browser) -> Iterator[Callable[[], BrowserContext]]:
     """Each call is somebody's own browser: no cookies, no storage."""
-    opened: list[BrowserContext] = []
-
-    def new() -> BrowserContext:
-        context = chromium.new_context()
-        context.set_default_timeout(DEADLINE * 1000)
-        opened.append(context)
-        return context
-
-    yield new
-    for context in opened:
-        context.close()
+    with ExitStack() as opened:
+        yield lambda: opened.enter_context(somebodys_browser(chromium))
 
 
 @pytest.fixture

@@ -71,6 +71,14 @@ def gunicorn_gthread(app: str, port: int) -> list[str]:
     return [*gunicorn(app, port), "--worker-class", "gthread", "--threads", "4"]
 
 
+def gunicorn_http2(app: str, port: int) -> list[str]:
+    """HTTP/2 alone: without TLS it has to be known before."""
+    return [
+        *gunicorn_gthread(app, port),
+        *("--http-protocols", "h2,h1", "--http2-cleartext", "prior-knowledge"),
+    ]
+
+
 def gunicorn_gevent(app: str, port: int) -> list[str]:
     return [*gunicorn(app, port), "--worker-class", "gevent"]
 
@@ -89,10 +97,30 @@ def cheroot(app: str, port: int) -> list[str]:
 
 
 def uwsgi(app: str, port: int) -> list[str]:
+    return [*uwsgi_alone(app, port), "--master", "--enable-threads", "--threads", "4"]
+
+
+def uwsgi_alone(app: str, port: int) -> list[str]:
+    """One process that serves one request at a time, and is its own master."""
     return [
-        *(str(BIN / "uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--wsgi", app, "--master"),
-        *("--enable-threads", "--threads", "4", "--die-on-term", "--disable-logging", "--need-app"),
+        *(str(BIN / "uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--wsgi", app),
+        *("--die-on-term", "--disable-logging", "--need-app"),
     ]
+
+
+def mod_wsgi(app: str, port: int) -> list[str]:
+    module, _, name = app.partition(":")
+    # Apache serves as nobody's root: started by root, it needs a Python that others may read, too.
+    user = ["--user", "www-data", "--group", "www-data"] if os.getuid() == 0 else []
+    return [
+        *(str(BIN / "mod_wsgi-express"), "start-server", module, "--application-type", "module"),
+        *("--callable-object", name, "--host", "127.0.0.1", "--port", str(port), *user),
+        *("--log-to-terminal", "--locale", "C.UTF-8", "--python-path", str(TESTS)),
+    ]
+
+
+# Beside HTTP/1.1, by prior knowledge and without TLS.
+SPEAK_HTTP2 = {"hypercorn", "granian", "granian_wsgi"}
 
 
 @dataclass
@@ -110,13 +138,17 @@ class Server:
     def ask_to_stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    def stop(self) -> None:
+    def end(self) -> None:
+        """Stop as an operator stops it, and wait until it has."""
         self.ask_to_stop()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def stop(self) -> None:
+        self.end()
         self.output.close()
 
 

@@ -87,6 +87,7 @@ class Site:
         send: Asks it as the framework's test client or a browser's connection does.
         bare: The same without Koala at all.
         port: Where it listens; None in a test client.
+        end: Ends its server in order, if it has one, and waits until it has gone.
         log: What the process has logged.
     """
 
@@ -97,6 +98,7 @@ class Site:
     log: Callable[[], str]
     port: int | None = None
     always: dict[str, str] = field(default_factory=dict)
+    end: Callable[[], None] = lambda: None
 
     def get(self, path: str, **headers: str) -> Answer:
         return self.ask("GET", path, **headers)
@@ -183,6 +185,7 @@ def on_server(server: servers.Server, framework: Framework, settings: Settings) 
             lambda: server.log()[said_before:],
             server.port,
             always,
+            server.end,
         )
     finally:
         connection.close()

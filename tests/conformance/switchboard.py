@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 SETTINGS_HEADER = "X-Settings"
@@ -30,6 +31,9 @@ class Apps:
                 self._built[settings] = self._build(json.loads(settings))
             return self._built[settings]
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._built.values())
+
 
 class AsgiSwitchboard:
     """ASGI servers take a connection's next request before the app has returned from the last one; so
@@ -44,6 +48,8 @@ class AsgiSwitchboard:
         if scope["type"] == "lifespan":
             while (message := await receive())["type"] != "lifespan.shutdown":
                 await send({"type": message["type"] + ".complete"})
+            for app in self.apps:
+                await lived(app, scope)
             await send({"type": "lifespan.shutdown.complete"})
             return
         wanted = SETTINGS_HEADER.lower().encode()
@@ -64,6 +70,19 @@ class AsgiSwitchboard:
             async with self._changed:
                 self._running -= 1
                 self._changed.notify_all()
+
+
+async def lived(app: Any, scope: Any) -> None:
+    """One app's whole lifespan, when its server's ends."""
+    coming = [{"type": "lifespan.shutdown"}, {"type": "lifespan.startup"}]
+
+    async def receive() -> Any:
+        return coming.pop()
+
+    async def send(message: Any) -> None: ...
+
+    with suppress(ValueError):  # Django has none, and says so
+        await app({**scope, "state": {}}, receive, send)
 
 
 class WsgiSwitchboard:

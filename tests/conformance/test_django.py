@@ -1,18 +1,29 @@
-"""What only Django has: its settings in users' tests, its system checks, its template tag."""
+"""What only Django has: settings in users' tests, system checks, a template tag, and its ways between threads."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import conformance.apps.django_app  # noqa: F401  (configures Django)
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.core.checks import run_checks
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template import Context, Engine
-from django.test import RequestFactory
+from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import override_settings
+from django.urls import path
 
-from koala_middleware.django import KoalaMiddleware
+from koala_middleware import koala
+from koala_middleware.django import KoalaMiddleware, KoalaRequest
+from koala_middleware.testing import RecordedBatches
 
+ADA = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
 INSTALLED = ["koala_middleware.django.KoalaMiddleware"]
 
 
@@ -88,3 +99,171 @@ def test_the_template_tag_is_the_browser_script_of_this_site() -> None:
 def test_the_template_tag_is_nothing_where_koala_is_off() -> None:
     with override_settings(KOALA_ENABLED=False):
         assert rendered("{% koala_snippet %}") == ""
+
+
+# Far from the request
+
+
+def track(name: str) -> None:
+    """As code far from the request does it."""
+    koala.track(name)
+
+
+async def in_its_own_thread() -> None:
+    await sync_to_async(track)("Far Away")
+
+
+async def in_any_thread() -> None:
+    await sync_to_async(track, thread_sensitive=False)("Far Away")
+
+
+async def in_a_thread_of_asyncio() -> None:
+    await asyncio.to_thread(track, "Far Away")
+
+
+async def in_a_task() -> None:
+    await asyncio.gather(asyncio.create_task(in_any_thread()))
+
+
+async def there_and_back() -> None:
+    await sync_to_async(async_to_sync(in_any_thread))()
+
+
+EVERYWHERE = pytest.mark.parametrize(
+    "somewhere",
+    [in_its_own_thread, in_any_thread, in_a_thread_of_asyncio, in_a_task, there_and_back],
+    ids=lambda it: it.__name__,
+)
+
+
+@contextmanager
+def site_of(view: Any, **settings: Any) -> Iterator[None]:
+    """A site of one page, for Django's own test clients."""
+
+    class Urls:
+        urlpatterns: ClassVar = [path("", view)]
+        handler500 = staticmethod(sorry)
+
+    settings = {"KOALA_PUBLIC_API_KEY": "pk_test", "MIDDLEWARE": INSTALLED, **settings}
+    with override_settings(ROOT_URLCONF=Urls, **settings):
+        yield
+
+
+def sorry(request: HttpRequest) -> HttpResponse:
+    track("Saw Error Page")
+    return HttpResponse("sorry", status=500)
+
+
+async def asked(client: AsyncClient) -> str:
+    response: Any = await client.get("/", headers={"Cookie": f"ko_id={ADA}"})
+    if not response.streaming:
+        return str(response.content.decode())
+    text = "".join([chunk.decode() async for chunk in response])
+    response.close()
+    return text
+
+
+@EVERYWHERE
+def test_an_async_view_has_the_proxy_wherever_its_work_is_done(
+    somewhere: Any, koala_events: RecordedBatches
+) -> None:
+    async def view(request: HttpRequest) -> HttpResponse:
+        await somewhere()
+        return HttpResponse("hello")
+
+    with site_of(view):
+        assert asyncio.run(asked(AsyncClient())) == "hello"
+    koala_events.assert_tracked("Far Away", profile_id=ADA)
+
+
+@EVERYWHERE
+def test_and_so_has_the_stream_it_returns(somewhere: Any, koala_events: RecordedBatches) -> None:
+    async def view(request: HttpRequest) -> StreamingHttpResponse:
+        async def chunks() -> AsyncIterator[str]:
+            yield "hello"
+            await somewhere()
+
+        return StreamingHttpResponse(chunks())
+
+    with site_of(view):
+        assert asyncio.run(asked(AsyncClient())) == "hello"
+    koala_events.assert_tracked("Far Away", profile_id=ADA)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_the_500_page_has_the_proxy(is_async: bool, koala_events: RecordedBatches) -> None:
+    def failing(request: HttpRequest) -> HttpResponse:
+        raise LookupError
+
+    async def failing_async(request: HttpRequest) -> HttpResponse:
+        raise LookupError
+
+    with site_of(failing_async if is_async else failing):
+        assert asyncio.run(asked(AsyncClient(raise_request_exception=False))) == "sorry"
+    koala_events.assert_tracked("Saw Error Page", profile_id=ADA)
+
+
+def test_a_users_test_of_a_view_finds_what_it_said(koala_events: RecordedBatches) -> None:
+    def sign_up(request: KoalaRequest) -> HttpResponse:
+        request.koala.identify("ada@example.com")
+        request.koala.track("Signed Up")
+        return HttpResponse("welcome")
+
+    with site_of(sign_up), override_settings(KOALA_ENABLED=True):
+        Client().post("/")
+
+    koala_events.assert_tracked("Signed Up", email="ada@example.com")
+
+
+# Who is signed in, found by the app without blocking
+
+
+class Ada:
+    email = "ada@example.com"
+    is_authenticated = True
+
+
+class OnlyAda:
+    """A back end that needs no database."""
+
+    def get_user(self, _: int) -> Ada:
+        return Ada()
+
+    async def aget_user(self, _: int) -> Ada:
+        return Ada()
+
+
+@pytest.mark.parametrize("awaits", [True, False], ids=["auser", "nobody asked"])
+def test_who_the_app_has_awaited_is_identified(awaits: bool, koala_events: RecordedBatches) -> None:
+    async def view(request: HttpRequest) -> HttpResponse:
+        email = (await request.auser()).email if awaits else ""  # type: ignore[union-attr]  # Ada has one
+        return HttpResponse(email)
+
+    back_end = f"{OnlyAda.__module__}.{OnlyAda.__qualname__}"
+    session = SessionStore()
+    session.update({SESSION_KEY: "7", BACKEND_SESSION_KEY: back_end})
+    sign_in = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ]
+    settings: dict[str, Any] = {
+        "MIDDLEWARE": [*INSTALLED, *sign_in],
+        "AUTHENTICATION_BACKENDS": [back_end],
+        "SESSION_ENGINE": SessionStore.__module__,
+        "KOALA_IDENTIFY_USER": True,
+    }
+    with site_of(view, **settings):
+        client = AsyncClient()
+        client.cookies["sessionid"] = str(session._get_session_key())
+        client.cookies["ko_id"] = ADA
+        said = asyncio.run(asked_with_its_own_cookies(client))
+
+    assert said == (Ada.email if awaits else "")
+    assert [(it.profile_id, it.email) for it in koala_events.identified] == (
+        [(ADA, Ada.email)] if awaits else []
+    )
+
+
+async def asked_with_its_own_cookies(client: AsyncClient) -> str:
+    response: Any = await client.get("/")
+    return str(response.content.decode())

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import sentry_sdk
-from flask import Flask, Response, request
-from flask import Request as FlaskRequest
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from opentelemetry.instrumentation.wsgi import OpenTelemetryMiddleware as WsgiOpenTelemetryMiddleware
 from sentry_sdk.integrations.asgi import SentryAsgiMiddleware
@@ -31,7 +29,6 @@ from whitenoise import WhiteNoise
 
 from koala_middleware import koala
 from koala_middleware.asgi import KoalaMiddleware
-from koala_middleware.flask import Koala
 from koala_middleware.testing import RecordedBatches
 from koala_middleware.wsgi import KoalaMiddleware as WsgiKoalaMiddleware
 
@@ -148,34 +145,3 @@ def test_a_compressed_page_is_as_long_as_it_says(koala_events: RecordedBatches) 
 
     assert int(answer.headers["Content-Length"]) == len(raw)
     assert gzip.decompress(raw) == b"hello " * 200
-
-
-def test_two_flask_apps_in_one_process_keep_to_their_own_keys() -> None:
-    apps = []
-    for key in ("pk_one", "pk_two"):
-        app = Flask(key)
-        Koala(app, public_api_key=key)
-        apps.append(app)
-
-    assert [app.extensions["koala"].config.public_api_key for app in apps] == ["pk_one", "pk_two"]
-
-
-def test_a_flask_apps_own_request_class_stays_its_own(koala_events: RecordedBatches) -> None:
-    class Shouting(FlaskRequest):
-        @property
-        def shout(self) -> str:
-            return self.path.upper()
-
-    app = Flask(__name__)
-    app.request_class = Shouting
-    extension = Koala(public_api_key="pk_test")
-    extension.init_app(app)
-    extension.init_app(app)  # twice is once
-
-    @app.get("/hello")
-    async def hello() -> Response:
-        request.koala.track("Seen")  # type: ignore[attr-defined]  # Flask's own type does not know it
-        return Response(request.shout)  # type: ignore[attr-defined]  # nor that
-
-    assert app.test_client().get("/hello").text == "/HELLO"
-    assert len(koala_events) == 1

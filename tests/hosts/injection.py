@@ -15,6 +15,7 @@ def pytest_configure() -> None:
     if os.environ.get("KOALA_INJECT") != "0":
         _inject_starlette()
         _inject_flask()
+        _inject_werkzeug()
 
 
 def _inject_starlette() -> None:
@@ -42,3 +43,19 @@ def _inject_flask() -> None:
         Koala(self, **SETTINGS)
 
     Flask.__init__ = begin_with_koala  # type: ignore[method-assign]  # what this plugin is for
+
+
+def _inject_werkzeug() -> None:
+    """Werkzeug builds no apps: every one that its test client is given."""
+    from werkzeug.test import Client
+
+    from koala_middleware.wsgi import KoalaMiddleware
+
+    begin = Client.__init__
+
+    def begin_with_koala(self: Client, application: Any, *arguments: Any, **keywords: Any) -> None:
+        if type(self) is Client:  # a framework's own client has a framework's app
+            application = KoalaMiddleware(application, **SETTINGS)
+        begin(self, application, *arguments, **keywords)
+
+    Client.__init__ = begin_with_koala  # type: ignore[method-assign]  # what this plugin is for

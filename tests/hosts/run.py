@@ -29,6 +29,15 @@ EXPECTED = {
             f"test_base.py::test_multiple_middlewares_stacked_client_disconnected[{loop}]",
         )
     },
+    **{
+        f"tests/test_test.py::{test}": _ALL_HEADERS
+        for test in (
+            "test_resent_cookie",
+            "test_cookie_for_different_path",
+            "test_multiple_cookies",
+            "test_no_content_type_header_addition",
+        )
+    },
     "tests/test_basic.py::test_app_freed_on_zero_refcount": _HELD,
     **{
         f"{test} ({where}.{test})": _ALL_HEADERS
@@ -46,7 +55,13 @@ PYTEST = ("-m", "pytest", "tests", "-q", "-p", "injection", "-p", "no:cacheprovi
 RUNTESTS = ("tests/runtests.py", "--settings=koala_django_settings", "--parallel=1",
             "requests_tests", "handlers", "middleware", "asgi", "wsgi", "middleware_exceptions", "test_client",
             "sessions_tests", "csrf_tests", "responses", "httpwrappers", "view_tests")  # fmt: skip
-SUITES = {"starlette": PYTEST, "flask": PYTEST, "django": RUNTESTS}
+SUITES = {
+    "starlette": PYTEST,
+    # Its development server's tests start processes of their own, which no plugin reaches.
+    "werkzeug": (*PYTEST, "--ignore=tests/test_serving.py"),
+    "flask": PYTEST,
+    "django": RUNTESTS,
+}
 _FAILED = re.compile(r"^(?:(?:FAILED|ERROR) (\S+)|(?:FAIL|ERROR): (.+))$", re.MULTILINE)
 
 

@@ -12,6 +12,9 @@ from koala_middleware.asgi import KoalaMiddleware
 
 
 async def site(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "lifespan":
+        await live(receive, send)
+        return
     if scope["type"] == "websocket":
         await chat(scope, receive, send)
         return
@@ -21,6 +24,12 @@ async def site(scope: Any, receive: Any, send: Any) -> None:
     headers = {name.decode().title(): value.decode("latin-1") for name, value in scope["headers"]}
     request = RawRequest(scope.get("koala"), headers)
     await _respond(send, ROUTES.get(scope["path"], not_found)(request))
+
+
+async def live(receive: Any, send: Any) -> None:
+    while (message := await receive())["type"] != "lifespan.shutdown":
+        await send({"type": message["type"] + ".complete"})
+    await send({"type": "lifespan.shutdown.complete"})
 
 
 async def chat(scope: Any, receive: Any, send: Any) -> None:

@@ -1,9 +1,7 @@
-"""A real Chromium for which every host name leads to this machine, and servers for http and https."""
+"""Somebody with a browser, and one site under every host name, by http and https."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,64 +13,29 @@ from typing import Any, Literal
 import pytest
 import trustme
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from support.chromium import DEADLINE, somebodys_browser
 
 from koala_middleware import KoalaClient
 from koala_middleware.asgi import KoalaMiddleware
 from koala_middleware.wire import Batch, Person
 
-DEADLINE = 20.0  # seconds; what never comes fails, what comes late on a busy machine does not
 Scheme = Literal["http", "https"]
-
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * 127.0.0.1",
-]
-
-
-# One module each: a sync Playwright keeps an event loop running in this thread, which other tests need free.
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("Chromium is missing: apt-get install chromium")
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-def visitor(chromium: Browser) -> BrowserContext:
-    """Somebody's own browser: no cookies, no storage. The certificates here are nobody's it knows."""
-    context = chromium.new_context(ignore_https_errors=True)
-    context.set_default_timeout(DEADLINE * 1000)
-    return context
 
 
 # They depend on the site so that they are closed before it: a server waits for its connections.
 @pytest.fixture
 def somebody(chromium: Browser, site: Site) -> Iterator[BrowserContext]:
-    context = visitor(chromium)
-    yield context
-    context.close()
+    with somebodys_browser(chromium) as context:
+        yield context
 
 
 @pytest.fixture
 def two_people(chromium: Browser, site: Site) -> Iterator[list[BrowserContext]]:
-    contexts = [visitor(chromium), visitor(chromium)]
-    yield contexts
-    for context in contexts:
-        context.close()
+    with somebodys_browser(chromium) as one, somebodys_browser(chromium) as other:
+        yield [one, other]
 
 
 class Kept:

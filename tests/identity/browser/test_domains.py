@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import Browser, Page
+from support.chromium import somebodys_browser
 
 if TYPE_CHECKING:
     from identity.browser.conftest import Scheme
@@ -101,15 +102,14 @@ def journey(
 
     Of each site: its visits, and the ko_id cookies it left in the browser.
     """
-    context = chromium.new_context(ignore_https_errors=True)
-    page = context.new_page()
     found = {}
-    for name, (hosts, _) in SITES.items():
-        before = _ko_ids(context.cookies())
-        visits = [visit(page, shared_site, host, request.param) for host in [*hosts, hosts[0]]]
-        found[name] = visits, [cookie for cookie in _ko_ids(context.cookies()) if cookie not in before]
-    yield found
-    context.close()
+    with somebodys_browser(chromium) as context:
+        page = context.new_page()
+        for name, (hosts, _) in SITES.items():
+            before = _ko_ids(context.cookies())
+            visits = [visit(page, shared_site, host, request.param) for host in [*hosts, hosts[0]]]
+            found[name] = visits, [cookie for cookie in _ko_ids(context.cookies()) if cookie not in before]
+        yield found
 
 
 def _ko_ids(cookies: list[Any]) -> list[tuple[str, str, str]]:
