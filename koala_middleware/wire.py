@@ -18,6 +18,8 @@ EntryKind = Literal["identify", "track", "page"]
 
 ENTRIES_PER_KIND = 30  # the endpoint takes no more of each kind in one request
 BATCH_BYTES = 500 * 1024  # what peers' endpoints take at most (475 kB and up); a body stays below it
+BULK_LINES = 1_000  # batches in one bulk request
+BULK_BYTES = 4 * 1024 * 1024  # of them, unpacked; where the endpoint offers bulk, it takes as much
 
 _ARRAYS: Mapping[EntryKind, str] = {"identify": "identifies", "track": "events", "page": "page_views"}
 _ARRAYS_BYTES = sum(len(f',"{array}":[]') for array in _ARRAYS.values())
@@ -44,7 +46,7 @@ class Person:
         return Person(self.profile_id or other.profile_id, self.email or other.email)
 
     def path(self, public_api_key: str) -> str:
-        return f"/web/projects/{quote(public_api_key, safe='')}/batch"
+        return f"{bootstrap_path(public_api_key)}/batch"
 
     def head(self) -> Mapping[str, str]:
         return _present(profile_id=self.profile_id, email=self.email)
@@ -62,7 +64,7 @@ class Account:
         return f"account:{self.account_id or self.domain}"
 
     def path(self, public_api_key: str) -> str:
-        return f"/web/projects/{quote(public_api_key, safe='')}/accounts/batch"
+        return f"{bootstrap_path(public_api_key)}/accounts/batch"
 
     def head(self) -> Mapping[str, str]:
         return _present(domain=self.domain, account_id=self.account_id)
@@ -252,6 +254,20 @@ def request_body(batch: Batch) -> bytes:
         if bodies:
             members.append(b'"%b":[%b]' % (array.encode(), b",".join(bodies)))
     return b"{%b}" % b",".join(members)
+
+
+def bootstrap_path(public_api_key: str) -> str:
+    """Where the endpoint says what it offers."""
+    return f"/web/projects/{quote(public_api_key, safe='')}"
+
+
+def bulk_path(public_api_key: str) -> str:
+    return f"{bootstrap_path(public_api_key)}/bulk"
+
+
+def bulk_body(batches: Iterable[Batch]) -> bytes:
+    """Many batches' bodies, one a line. JSON has no newline but between its tokens, where it means nothing."""
+    return b"".join(request_body(batch).replace(b"\n", b" ") + b"\n" for batch in batches)
 
 
 def entry_count(batches: Iterable[Batch]) -> int:
