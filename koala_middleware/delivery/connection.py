@@ -8,10 +8,13 @@ asked directly. Must not know batches, nor what an answer means. Loaded by whoev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import requests
 from requests.adapters import HTTPAdapter
+
+if TYPE_CHECKING:
+    from urllib3 import HTTPConnectionPool
 
 
 class Reply(NamedTuple):
@@ -36,8 +39,9 @@ class Connection(HTTPAdapter):
         # Not prepared by the session: that would look for a password in ~/.netrc.
         request = requests.Request("POST", endpoint).prepare()
         verify, proxies, certificate = asked["verify"], asked["proxies"], asked["cert"]
-        self._pool = self.get_connection_with_tls_context(request, verify, proxies, certificate)
-        self.cert_verify(self._pool, endpoint, verify, certificate)
+        pool = self.get_connection_with_tls_context(request, verify, proxies, certificate)
+        self.cert_verify(pool, endpoint, verify, certificate)  # type: ignore[no-untyped-call]  # has no stub
+        self._pool = cast("HTTPConnectionPool", pool)
         # Through a proxy that makes no tunnel the whole URL is asked for, else the path alone.
         self._before_path = self.request_url(request, proxies).rstrip("/")
         self.kept = False

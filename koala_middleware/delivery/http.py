@@ -155,13 +155,12 @@ def _kind_of(error: Exception) -> str:
         return "host name not found"
     if "NewConnection" in text:
         return "connection refused" if "refused" in text else "no connection"
-    match error:
-        case known.ConnectTimeoutError():
-            return "no connection in time"
-        case known.TimeoutError():
-            return SILENT
-        case known.SSLError():
-            return "TLS failure"
-        case known.ProtocolError() | known.ProxyError() | OSError():
-            return CUT
-    return type(error).__name__
+    kinds = {
+        known.ConnectTimeoutError: "no connection in time",
+        known.TimeoutError: SILENT,
+        known.SSLError: "TLS failure",
+        known.ProtocolError: CUT,
+        known.ProxyError: CUT,
+        OSError: CUT,
+    }
+    return next((words for kind, words in kinds.items() if isinstance(error, kind)), type(error).__name__)

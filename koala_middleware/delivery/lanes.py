@@ -9,14 +9,30 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from koala_middleware.delivery import backoff
 from koala_middleware.delivery.people import People
-from koala_middleware.wire import BATCH_BYTES, ENTRIES_PER_KIND, Batch, Entry, Subject, joined_subjects
+from koala_middleware.wire import (
+    BATCH_BYTES,
+    BULK_BYTES,
+    BULK_LINES,
+    ENTRIES_PER_KIND,
+    Batch,
+    Entry,
+    Subject,
+    joined_subjects,
+)
 
 DRAIN_RATE = 100.0  # parcels of the backlog a second, after an outage or a restart
+BULK_DRAIN_RATE = 1_000.0  # the same in bulk, where one costs the endpoint a fraction
+WORTH_A_BULK = 4  # parcels; fewer go one by one, in parallel
+
+_LATE_AT_ONCE = 100  # parcels of the backlog in one bulk
+_BULK_ENTRIES_BYTES = (
+    BULK_BYTES // 4
+)  # from here on a bulk is full; one more batch and all the heads still fit
 
 
 @dataclass(slots=True, eq=False)
@@ -112,16 +128,42 @@ class Lanes:
         self.fresh_entries += not lane.late
         self.bytes += len(item.entry.body)
 
-    def claim(self, now: float) -> Parcel | None:
-        """The next parcel that is due, with all that may go into one request; the caller settles it."""
-        lane = self._next(now)
-        if lane is None:
-            return None
-        taken = _how_many(lane.items)
-        self.out += 1
-        lane.claimed = Parcel(lane, lane.items[:taken])
-        del lane.items[:taken]
-        return lane.claimed
+    def claim(self, now: float, most: int = 1) -> list[Parcel]:
+        """What is due next: a parcel with all of its lane that may go into one batch, or none. The caller
+        settles it.
+
+        Args:
+            most: So many parcels of as many lanes, where that is enough to be worth a bulk.
+        """
+        parcels: list[Parcel] = []
+        size = late = 0
+        while len(parcels) < most and size < _BULK_ENTRIES_BYTES:
+            lane = self._next(now, late)
+            if lane is None:
+                break
+            most = min(most, _company(lane))
+            if len(parcels) >= most:
+                self._queue(lane)
+                break
+            parcels.append(self._parcel(lane))
+            late += lane.late
+            size += sum(len(item.entry.body) for item in parcels[-1].items)
+        if 1 < len(parcels) < WORTH_A_BULK:
+            for parcel in parcels[1:]:
+                self.release(parcel)
+            del parcels[1:]
+            late = min(late, int(parcels[0].lane.late))
+        if late:
+            rate = DRAIN_RATE if len(parcels) == 1 else BULK_DRAIN_RATE
+            self._late_from = now + backoff.spread(2.0 * late / rate, least=0.0)
+        return parcels
+
+    def release(self, parcel: Parcel) -> None:
+        """As if it had not been claimed."""
+        parcel.lane.items[:0] = parcel.items
+        parcel.lane.claimed = None
+        self.out -= 1
+        self._queue(parcel.lane)
 
     def is_out(self, parcel: Parcel) -> bool:
         """Claimed and not settled; False too when everything was cleared meanwhile."""
@@ -133,6 +175,14 @@ class Lanes:
         parcel.items = [item for item in parcel.items if id(item) not in gone]
         self._forget(parcel.lane, items)
         if not parcel.items:
+            parcel.lane.failures = 0
+            self._requeue(parcel.lane, now, now)
+
+    def settle_all(self, parcels: Iterable[Parcel], now: float) -> None:
+        """All items of all these parcels wait no more."""
+        for parcel in parcels:
+            items, parcel.items = parcel.items, []
+            self._forget(parcel.lane, items)
             parcel.lane.failures = 0
             self._requeue(parcel.lane, now, now)
 
@@ -245,17 +295,26 @@ class Lanes:
             claimed = lane.claimed.items if lane.claimed else []
             yield from (claimed or lane.items)[:1]
 
-    def _next(self, now: float) -> Lane | None:
+    def _next(self, now: float, late_so_far: int) -> Lane | None:
         fresh = bool(self._fresh) and self._fresh[0].due <= now
         late = bool(self._late) and max(self._late[0].due, self._pace()) <= now
+        if late_so_far >= _LATE_AT_ONCE and not self._flushes:
+            late = False
         if not fresh and not late:
             return None
         # Fresh ones first; yet a steady stream of them must not starve the backlog.
         self._turns += 1
-        if late and (not fresh or self._turns % 4 == 0):
-            self._late_from = now + backoff.spread(2.0 / DRAIN_RATE, least=0.0)
-            return heapq.heappop(self._late)
-        return heapq.heappop(self._fresh)
+        return heapq.heappop(self._late if late and (not fresh or self._turns % 4 == 0) else self._fresh)
+
+    def _parcel(self, lane: Lane) -> Parcel:
+        taken = _how_many(lane.items)
+        self.out += 1
+        lane.claimed = Parcel(lane, lane.items[:taken])
+        del lane.items[:taken]
+        return lane.claimed
+
+    def _queue(self, lane: Lane) -> None:
+        heapq.heappush(self._late if lane.late else self._fresh, lane)
 
     def _pace(self) -> float:
         """When the backlog may go on: at once if a flush waits for it."""
@@ -271,7 +330,7 @@ class Lanes:
         hurried = lane.late or lane.failures or first.round < self.round
         lingers = 0.0 if hurried else self._linger - max(time.time() - first.at, 0.0)
         lane.due = max(at, now + lingers)
-        heapq.heappush(self._late if lane.late else self._fresh, lane)
+        self._queue(lane)
 
     def _forget(self, lane: Lane, items: Sequence[Waiting]) -> None:
         self.entries -= len(items)
@@ -279,6 +338,11 @@ class Lanes:
         for item in items:
             self.bytes -= len(item.entry.body)
             self._waiting_by_round[item.round] -= 1
+
+
+def _company(lane: Lane) -> int:
+    """With how many others it may share a request: what failed before may be why, so with ever fewer."""
+    return max(BULK_LINES >> 3 * lane.failures, 1)
 
 
 def _how_many(items: list[Waiting]) -> int:

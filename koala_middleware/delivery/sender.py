@@ -149,7 +149,7 @@ class Sender:
         try:
             while not self.outbox.settled(round_) and (left := deadline - time.monotonic()) > 0:
                 found = self._claim()
-                if isinstance(found, Parcel):
+                if not isinstance(found, Pause):
                     self._worker.deliver(found, transport, deadline)
                 elif found.seconds >= left:
                     return
@@ -158,11 +158,11 @@ class Sender:
         finally:
             transport.close()
 
-    def _claim(self) -> Parcel | Pause:
+    def _claim(self) -> list[Parcel] | Pause:
         return self._worker.claim(self._hurried_at)
 
-    def _deliver(self, parcel: Parcel, transport: Transport) -> None:
-        self._worker.deliver(parcel, transport)
+    def _deliver(self, parcels: list[Parcel], transport: Transport) -> None:
+        self._worker.deliver(parcels, transport)
         for flush in tuple(self._flushes):
             flush.ring()
 
