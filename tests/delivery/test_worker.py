@@ -20,6 +20,12 @@ Eventually = Callable[..., None]
 Endpoint = Any  # conftest.py's; reaches tests as a fixture
 
 
+@pytest.fixture(autouse=True, params=["plain", "bulk"])
+def offered(request: pytest.FixtureRequest, endpoint: Endpoint) -> None:
+    """All this holds for endpoints that take bulk as it does for others."""
+    endpoint.bulk = request.param == "bulk"
+
+
 def adds_up(delivery: Delivery) -> bool:
     stats = delivery.stats()
     return stats.accepted == stats.delivered + stats.waiting + stats.refused + sum(stats.dropped.values())
