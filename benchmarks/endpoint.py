@@ -2,8 +2,8 @@
 
     python benchmarks/endpoint.py [--delay SECONDS]      # prints its URL, then serves until it is ended
 
-Knows as much HTTP as our and the peers' clients speak. `GET /count` answers how many requests and entries came;
-the bootstrap says that it takes bulk, unless `--no-bulk`. It never looks into a body further than to count.
+Knows as much HTTP as our and the peers' clients speak. `GET /metrics` answers how many entries came, in the real
+collector's words; the bootstrap says that it takes bulk, unless `--no-bulk`. It looks into a body only to count.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import tempfile
 import urllib.request
 import zlib
 from collections.abc import Iterator
@@ -30,7 +31,6 @@ _MARKS = (b'"message_id"', b'"messageId"', b'"uuid"')
 class Endpoint(asyncio.Protocol):
     """One connection."""
 
-    requests = 0
     entries = 0
     delay = 0.0
     bulk = True
@@ -55,16 +55,15 @@ class Endpoint(asyncio.Protocol):
 
     def _answer(self, head: bytes, body: bytes) -> bytes:
         counts = Endpoint
-        if head.startswith(b"GET /count"):
-            return _reply(200, {"requests": counts.requests, "entries": counts.entries})
+        if head.startswith(b"GET /metrics"):
+            return _reply(200, b"\nkoala_collector_entries_total %d\n" % counts.entries)
         if head.startswith(b"GET"):
-            return _reply(200, {"bulk": self.bulk})
+            return _reply(200, json.dumps({"bulk": self.bulk}).encode())
         if body[:2] == b"\x1f\x8b":  # gzip
             body = zlib.decompress(body, _GZIP)
-        counts.requests += 1
         counts.entries += sum(body.count(mark) for mark in _MARKS)
         if head.split(b" ", 2)[1].endswith(b"/bulk"):
-            return _reply(207, {"answers": [{"status": 200}] * body.count(b"\n")})
+            return _reply(207, b'{"answers":[%b]}' % b",".join([b'{"status":200}'] * body.count(b"\n")))
         return _OK
 
 
@@ -73,8 +72,7 @@ def _length(head: bytes) -> int:
     return int(rest.split(b"\r\n", 1)[0]) if found else 0
 
 
-def _reply(status: int, content: object) -> bytes:
-    body = json.dumps(content).encode()
+def _reply(status: int, body: bytes) -> bytes:
     return b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
         status,
         len(body),
@@ -94,11 +92,27 @@ def endpoint(*options: str) -> Iterator[str]:
         process.wait()
 
 
-def counted(url: str) -> dict[str, int]:
-    """Requests and entries that came so far."""
-    with urllib.request.urlopen(url + "/count") as answer:
-        counts: dict[str, int] = json.load(answer)
-    return counts
+@contextmanager
+def collecting() -> Iterator[str]:
+    """The URL of a real collector with a new database, while it runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "koala_middleware.cli", "collector", "--port", "0"]
+        process = subprocess.Popen(
+            [*command, "--database", f"{folder}/bench.db"], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().removeprefix("Collector:").strip()
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def counted(url: str) -> int:
+    """How many entries came so far, to one of these or to a collector."""
+    with urllib.request.urlopen(url + "/metrics") as answer:
+        text: str = answer.read().decode()
+    return int(float(text.partition("\nkoala_collector_entries_total ")[2].split()[0]))
 
 
 async def _serve() -> None:
