@@ -19,8 +19,8 @@ ASK_AGAIN = 300.0  # seconds after a no
 SUSPICIOUS = 2  # outages in a row that each began with a bulk
 _NOT_IMPLEMENTED = 501
 
-# What a bulk's answers say of the endpoint, best first: it is there if it took or judged a single one of them.
-_BEST_FIRST = (Verdict.TAKEN, Verdict.REFUSED, Verdict.TOO_LARGE, Verdict.RETRY, Verdict.HOLD)
+# What a bulk's answers say of the endpoint, best first: it is there if it has judged a single one of them.
+_BEST_FIRST = (Verdict.REFUSED, Verdict.TOO_LARGE, Verdict.RETRY, Verdict.HOLD)
 
 
 class BulkOffer:
@@ -76,4 +76,5 @@ def about_bulk(answer: Answer) -> bool:
 
 def best(answers: list[Answer]) -> Answer:
     """The one that says most for the endpoint."""
-    return min(answers, key=lambda answer: _BEST_FIRST.index(verdict(answer)))
+    taken = next((answer for answer in answers if answer.taken), None)
+    return taken or min(answers, key=lambda answer: _BEST_FIRST.index(verdict(answer)))

@@ -124,8 +124,12 @@ def _answers(reply: Reply, expected: int) -> list[Answer]:
     """Each line's answer; none at all where they are not as many as the lines, or unlike the protocol's."""
     lines = _object(reply.content).get("answers")
     wait = retry_after(reply.retry_after)
+    taken = Answer(HTTPStatus.OK)  # one for all: they are most of the lines
     try:
-        answers = [Answer(int(line["status"]), _error_of(line), wait) for line in lines or ()]
+        answers = [
+            taken if (status := int(line["status"])) == HTTPStatus.OK else Answer(status, _error_of(line), wait)
+            for line in lines or ()
+        ]
     except (TypeError, ValueError, KeyError, AttributeError):
         return []
     return answers if len(answers) == expected else []

@@ -53,7 +53,7 @@ class Sender:
             linger=config.flush_interval,
         )
         self._hurried_at = -math.inf
-        self._flushes: list[Bell] = []
+        self._flushes: dict[Bell, int] = {}
         self._tended_at = -math.inf
         self._closed = False
         self._told_dropped: dict[str, int] = {}
@@ -130,7 +130,7 @@ class Sender:
             self._work_here(round_, deadline)
             return
         settled = Bell()
-        self._flushes.append(settled)
+        self._flushes[settled] = round_
         try:
             while not self.outbox.settled(round_) and (left := deadline - time.monotonic()) > 0:
                 self._crew.wake()
@@ -141,7 +141,7 @@ class Sender:
                     return
                 settled.wait(min(left, _GLANCE))
         finally:
-            self._flushes.remove(settled)
+            del self._flushes[settled]
 
     def _work_here(self, round_: int, deadline: float) -> None:
         """Delivers on the calling thread."""
@@ -163,8 +163,10 @@ class Sender:
 
     def _deliver(self, parcels: list[Parcel], transport: Transport) -> None:
         self._worker.deliver(parcels, transport)
-        for flush in tuple(self._flushes):
-            flush.ring()
+        for flush, round_ in tuple(self._flushes.items()):
+            # Not after every parcel: two threads that take turns cost more than what they send.
+            if self._gate.state.state != "open" or self.outbox.settled(round_):
+                flush.ring()
 
     def _waits(self) -> tuple[bool, bool]:
         due = self.outbox.next_due(time.monotonic())

@@ -109,19 +109,18 @@ class Worker:
         self, parcels: list[Parcel], answers: list[Answer], transport: Transport, deadline: float
     ) -> None:
         """Each by its own answer; what is refused comes last, since parts of it may be sent again."""
+        settled = list(zip(parcels, answers, strict=True))
+        self._take_all([(parcel, answer) for parcel, answer in settled if answer.taken])
         refused: list[tuple[Parcel, Answer]] = []
-        taken: list[tuple[Parcel, Answer]] = []
-        for parcel, answer in zip(parcels, answers, strict=True):
-            said = verdict(answer)
-            if said is Verdict.TAKEN:
-                taken.append((parcel, answer))
-            elif said in _NOT_NOW:
+        for parcel, answer in settled:
+            if answer.taken:
+                continue
+            if verdict(answer) in _NOT_NOW:
                 self._not_now(parcel.items, answer)
                 now, wait = time.monotonic(), answer.retry_after
                 self._outbox.put_back(parcel, now, None if wait is None else now + wait)
             else:
                 refused.append((parcel, answer))
-        self._take_all(taken)
         for parcel, answer in refused:
             if self._settle(parcel, parcel.items, answer, transport, deadline) in _NOT_NOW:
                 return
