@@ -127,7 +127,9 @@ def _answers(reply: Reply, expected: int) -> list[Answer]:
     taken = Answer(HTTPStatus.OK)  # one for all: they are most of the lines
     try:
         answers = [
-            taken if (status := int(line["status"])) == HTTPStatus.OK else Answer(status, _error_of(line), wait)
+            taken
+            if (status := int(line["status"])) == HTTPStatus.OK
+            else Answer(status, _error_of(line), wait)
             for line in lines or ()
         ]
     except (TypeError, ValueError, KeyError, AttributeError):

@@ -28,6 +28,8 @@ from koala_middleware.wire import (
 DRAIN_RATE = 100.0  # parcels of the backlog a second, after an outage or a restart
 BULK_DRAIN_RATE = 1_000.0  # the same in bulk, where one costs the endpoint a fraction
 WORTH_A_BULK = 4  # parcels; fewer go one by one, in parallel
+BEATS = 8  # moments in a flush interval at which lanes become due, so that many leave with one wake-up
+LONGEST_BEAT = 0.25  # seconds between two of them
 
 _LATE_AT_ONCE = 100  # parcels of the backlog in one bulk
 _BULK_ENTRIES_BYTES = (
@@ -94,11 +96,17 @@ def batch_of(items: Sequence[Waiting]) -> Batch:
     return Batch(subject, tuple(item.entry for item in items), ip)
 
 
+def beat(linger: float) -> float:
+    """Seconds between two moments at which lanes become due."""
+    return min(linger / BEATS, LONGEST_BEAT)
+
+
 class Lanes:
     """Fresh lanes are handed out first; late ones (the backlog) at a bounded, jittered rate."""
 
     def __init__(self, linger: float) -> None:
         self._linger = linger
+        self._beat = beat(linger)
         self._lanes: dict[str, Lane] = {}
         self._fresh: list[Lane] = []
         self._late: list[Lane] = []
@@ -124,7 +132,9 @@ class Lanes:
         if lane is not None:
             lane.items.append(item)
         else:  # never without an item: a signal handler may claim at any moment
-            lane = self._lanes[key] = Lane(key, now if late else now + self._linger, late, [item])
+            lane = self._lanes[key] = Lane(
+                key, now if late else self._beat_before(now + self._linger), late, [item]
+            )
             heapq.heappush(self._late if late else self._fresh, lane)
         self.entries += 1
         self.fresh_entries += not lane.late
@@ -318,6 +328,10 @@ class Lanes:
     def _queue(self, lane: Lane) -> None:
         heapq.heappush(self._late if lane.late else self._fresh, lane)
 
+    def _beat_before(self, moment: float) -> float:
+        """Sooner rather than later: nothing lingers longer than it was said to."""
+        return moment // self._beat * self._beat if self._beat else moment
+
     def _pace(self) -> float:
         """When the backlog may go on: at once if a flush waits for it."""
         return -math.inf if self._flushes else self._late_from
@@ -331,7 +345,7 @@ class Lanes:
         first = lane.items[0]
         hurried = lane.late or lane.failures or first.round < self.round
         lingers = 0.0 if hurried else self._linger - max(time.time() - first.at, 0.0)
-        lane.due = max(at, now + lingers)
+        lane.due = max(at, self._beat_before(now + lingers))
         self._queue(lane)
 
     def _forget(self, lane: Lane, items: Sequence[Waiting]) -> None:

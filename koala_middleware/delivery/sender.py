@@ -16,7 +16,7 @@ from koala_middleware.delivery.crew import TEND, Bell, Crew, Pause
 from koala_middleware.delivery.durable import DurableOutbox
 from koala_middleware.delivery.gate import Gate
 from koala_middleware.delivery.hook import Hook
-from koala_middleware.delivery.lanes import Parcel
+from koala_middleware.delivery.lanes import Parcel, beat
 from koala_middleware.delivery.logbook import Logbook, log
 from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.delivery.outbox import Outbox
@@ -50,7 +50,7 @@ class Sender:
             tend=self._tend,
             waits=self._waits,
             transport=self._transport,
-            linger=config.flush_interval,
+            linger=config.flush_interval - beat(config.flush_interval),
         )
         self._hurried_at = -math.inf
         self._flushes: dict[Bell, int] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,21 @@ class TestWhen:
             delivery.put(batch(f"person-{person}", person, text="x" * 200_000))
         assert delivery.flush(20).complete
         assert endpoint.bulks == [6, 6, 4]  # 1 MiB is full; the endpoint takes four
+
+    def test_people_who_come_one_after_the_other_leave_together(
+        self, endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
+    ) -> None:
+        """Each has a moment of their own to be due; rounded to a few a flush interval, those are shared."""
+        delivery = deliver(flush_interval=4)
+        began = time.monotonic()
+        for person in range(100):
+            put_all(delivery, batch, 1, first=person)
+            threading.Event().wait(0.002)
+        beats = 2 + (time.monotonic() - began) / lanes.beat(4)
+        assert endpoint.wait_for(lambda: len(endpoint.taken) == 100)
+        plain = sum(post.path == NOWHERE for post in endpoint.posts)
+        assert len(endpoint.bulks) + plain <= beats * lanes.WORTH_A_BULK
+        assert all(post.at - began >= 3.7 for post in endpoint.posts)
 
     def test_companies_go_along(self, endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> None:
         delivery = deliver(flush_interval=60)

@@ -224,7 +224,7 @@ def test_a_cut_connection_costs_nothing(endpoint: Endpoint, deliver: Deliver, ba
     for number in range(5):
         delivery.put(batch(f"person-{number}", number))
     assert delivery.flush(20).complete
-    assert sorted(endpoint.taken) == ["0", "1", "2", "3", "4"]
+    assert set(endpoint.taken) == {"0", "1", "2", "3", "4"}  # what shared a bulk that was cut comes again
 
 
 def test_what_the_endpoint_may_have_is_not_called_lost(
