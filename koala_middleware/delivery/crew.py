@@ -176,6 +176,9 @@ class Crew:
         if self._alive < self._size and self._waits()[1]:
             self._start()
         self._deliver(parcels, transport)
+        # Whoever watches looked while these were out: what came back and is due is news to them.
+        if self._watching and self._waits()[1]:
+            self._bell.ring()
         return True
 
     def _watch(self) -> list[Parcel] | None:
