@@ -249,7 +249,9 @@ def encoded(body: BatchObject) -> Batch:
 
 def request_body(batch: Batch) -> bytes:
     """The JSON body of one POST. Joins what is encoded already."""
-    head = {**batch.subject.head(), **_present(ip=batch.ip)}
+    head = batch.subject.head()
+    if batch.ip is not None:
+        head = {**head, "ip": batch.ip}
     members = [b'"%b":%b' % (name.encode(), _quoted(text)) for name, text in head.items()]
     bodies: dict[EntryKind, list[bytes]] = {}
     for entry in batch.entries:

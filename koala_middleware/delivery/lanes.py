@@ -159,7 +159,8 @@ class Lanes:
                 break
             parcels.append(self._parcel(lane))
             late += lane.late
-            size += sum(len(item.entry.body) for item in parcels[-1].items)
+            for item in parcels[-1].items:
+                size += len(item.entry.body)
         if 1 < len(parcels) < WORTH_A_BULK:
             for parcel in parcels[1:]:
                 self.release(parcel)
