@@ -39,17 +39,24 @@ SITES = {
 
 @dataclass(frozen=True)
 class Load:
-    """One run of wrk. Latencies in milliseconds."""
+    """One run of wrk. Latencies in milliseconds; `cpu`: the site's CPU time for each request, in microseconds."""
 
     rate: float
     median: float
     p99: float
+    cpu: float
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """With us to without us: the median of all rounds' ratios, each of two runs that followed each other."""
+    """With us to without us: the median of all rounds' ratios, each of two runs of one round.
 
+    Attributes:
+        cpu_without: What a request costs without us, in microseconds of CPU time.
+    """
+
+    cpu_without: float
+    cpu: float
     rate: float
     median: float
     p99: float
@@ -102,36 +109,56 @@ def _interleaved(
     sites: dict[str, tuple[int, subprocess.Popen[bytes]]], rounds: int, seconds: float
 ) -> dict[str, list[Load]]:
     runs: dict[str, list[Load]] = {name: [] for name in sites}
-    for port, _ in sites.values():
-        _load(port, 1.0)  # the first requests load what is loaded once
+    for site in sites.values():
+        _load(site, 1.0)  # the first requests load what is loaded once
     for number in range(rounds):
         order = list(sites) if number % 2 == 0 else list(reversed(sites))
         for name in order:
             for other, (_, process) in sites.items():
                 os.killpg(process.pid, signal.SIGCONT if other == name else signal.SIGSTOP)
-            runs[name].append(_load(sites[name][0], seconds))
+            runs[name].append(_load(sites[name], seconds))
     for _, process in sites.values():
         os.killpg(process.pid, signal.SIGCONT)
     return runs
 
 
-def _load(port: int, seconds: float) -> Load:
+def _load(site: tuple[int, subprocess.Popen[bytes]], seconds: float) -> Load:
+    port, process = site
     script = str(Path(__file__).with_name("visitors.lua"))
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "-s", script, f"http://127.0.0.1:{port}/"]
+    before = _cpu_of_group(process.pid)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    rate, median, p99, errors = done.stdout.partition("RESULT ")[2].split()[:4]
+    used = _cpu_of_group(process.pid) - before
+    requests, rate, median, p99, errors = done.stdout.partition("RESULT ")[2].split()[:5]
     if int(errors):
         raise SystemExit(f"{errors} requests failed")
-    return Load(float(rate), float(median), float(p99))
+    return Load(float(rate), float(median), float(p99), used / int(requests) * 1e6)
+
+
+def _cpu_of_group(group: int) -> float:
+    """Seconds of CPU time that all processes of a group have used so far."""
+    used = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended meanwhile
+        if int(fields[2]) == group:
+            used += int(fields[11]) + int(fields[12])
+    return used / os.sysconf("SC_CLK_TCK")
 
 
 def _ratio(ours: list[Load], without: list[Load]) -> Ratio:
     def median(what: str) -> float:
-        return statistics.median(
+        ratios: list[float] = [
             getattr(own, what) / getattr(bare, what) for own, bare in zip(ours, without, strict=True)
-        )
+        ]
+        return statistics.median(ratios)
 
-    return Ratio(median("rate"), median("median"), median("p99"))
+    return Ratio(
+        statistics.median(bare.cpu for bare in without),
+        *(median(what) for what in ("cpu", "rate", "median", "p99")),
+    )
 
 
 def main() -> None:
@@ -145,7 +172,7 @@ def main() -> None:
             what = "nothing but a word" if bare else "a page"
             for state, ratio in compared(site, arguments.rounds, arguments.seconds, bare=bare).items():
                 print(
-                    f"{site}, {what}, collector {state}: requests/s {ratio.rate:.2f}, "
+                    f"{site}, {what}, collector {state}: CPU {ratio.cpu:.2f}, requests/s {ratio.rate:.2f}, "
                     f"median {ratio.median:.2f}, p99 {ratio.p99:.2f} of without us",
                     flush=True,
                 )

@@ -26,7 +26,8 @@ _own = threading.local()
 def page() -> str:
     if BARE:
         return "Hello"
-    return PAGE.render(shelves=[(shelf, _rows(shelf)) for shelf in SHELVES])
+    rendered: str = PAGE.render(shelves=[(shelf, _rows(shelf)) for shelf in SHELVES])
+    return rendered
 
 
 def _rows(shelf: str) -> list[tuple[str, float]]:

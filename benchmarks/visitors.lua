@@ -10,7 +10,7 @@ request = function()
 end
 
 done = function(summary, latency)
-  io.write(string.format("RESULT %f %f %f %d\n",
+  io.write(string.format("RESULT %d %f %f %f %d\n", summary.requests,
     summary.requests / summary.duration * 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
     summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout))
 end
