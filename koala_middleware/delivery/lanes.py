@@ -32,9 +32,7 @@ BEATS = 8  # moments in a flush interval at which lanes become due, so that many
 LONGEST_BEAT = 0.25  # seconds between two of them
 
 _LATE_AT_ONCE = 100  # parcels of the backlog in one bulk
-_BULK_ENTRIES_BYTES = (
-    BULK_BYTES // 4
-)  # from here on a bulk is full; one more batch and all the heads still fit
+_FULL_BULK = BULK_BYTES // 4  # bytes of entries; one more batch and what stands around them still fit
 
 
 @dataclass(slots=True, eq=False)
@@ -149,7 +147,7 @@ class Lanes:
         """
         parcels: list[Parcel] = []
         size = late = 0
-        while len(parcels) < most and size < _BULK_ENTRIES_BYTES:
+        while len(parcels) < most and size < _FULL_BULK:
             lane = self._next(now, late)
             if lane is None:
                 break
