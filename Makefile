@@ -27,10 +27,11 @@ unit: .venv/ready
 readme: .venv/ready
 	WRITE_README=1 $(BIN)/pytest -q tests/config/test_readme.py
 
-# What a request pays, beside peers: benchmarks/. Wants a machine that does nothing else.
+# What a request, an event and a whole site pay, beside peers: about ten minutes, written to benchmarks/RESULTS.md.
+# Wants a machine that does nothing else, and wrk. One part: make bench PART=delivery
 bench: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	$(BIN)/python benchmarks/exchange.py
+	$(BIN)/python -m benchmarks $(PART)
 
 # A fresh Debian or Ubuntu has Python without its venv module: where we may, we add it, else we say how.
 .venv/pyvenv.cfg:

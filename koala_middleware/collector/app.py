@@ -12,7 +12,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from koala_middleware.collector import api, guard, ingest, live, probes, protocol
+from koala_middleware.collector import api, bulk, guard, ingest, live, probes, protocol
 from koala_middleware.collector.pages import STATIC, views
 from koala_middleware.collector.settings import CollectorSettings, collection, milliseconds
 from koala_middleware.collector.sharing import shared_with
@@ -78,6 +78,7 @@ def _routes(settings: CollectorSettings) -> list[BaseRoute]:
     sending: list[BaseRoute] = [
         Route("/batch", ingest.person_batch, methods=["POST"]),
         Route("/accounts/batch", ingest.account_batch, methods=["POST"]),
+        Route("/bulk", bulk.bulk, methods=["POST"]),
         Route("/profiles", protocol.profiles, methods=["POST"]),
         Route("/metrics", protocol.metrics, methods=["POST"]),
         Route("/auth", protocol.auth),

@@ -5,8 +5,9 @@ Must not know who is who or how things are stored.
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -21,7 +22,8 @@ from koala_middleware.collector.writer import Arrived, NotStored, Overloaded, no
 LARGEST = 1024 * 1024  # bytes of a body, also once unpacked; what senders keep below is half of it
 _GZIP = 16 + zlib.MAX_WBITS
 _OK = b'{"ok":true}'
-_COME_AGAIN = b'{"error":"This could not be stored now; come again"}'
+COME_AGAIN = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+NOT_STORED = {"error": "This could not be stored now; come again"}
 USER_AGENT_KEPT = 500  # characters
 _BOT = "no User-Agent: taken for a bot's, as the hosted service did, and not counted"
 
@@ -36,40 +38,59 @@ class BatchEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         status, content, _ = await take(scope["app"].state.collector, scope, receive, self._read)
-        await _send(send, status, content)
+        await respond(send, status, content, come_again=status in COME_AGAIN)
 
 
 async def take(
     collector: Collector, scope: Scope, receive: Receive, read: Read
 ) -> tuple[int, bytes, Batch | None]:
     """Read and record one request. Answers the status, the body, and the batch if there was a good one."""
-    arrived = Arrived(scope["path_params"]["key"], scope["path"], now_ms(), b"", "")
+    arrived = arrived_now(scope)
     try:
-        return 200, _OK, await _take(collector, arrived, scope, receive, read)
+        encoding = admit(collector, arrived, scope)
+        allow(collector, arrived, scope)
+        arrived.body = await body_of(receive, encoding)
+        batch, stored = begin(collector, arrived, read)
+        await stored
     except Refused as refused:
-        return *_refuse(collector, arrived, refused), None
+        return refused.status, orjson.dumps(refuse(collector, arrived, refused)), None
     except (Overloaded, NotStored):
-        return 503, _COME_AGAIN, None
+        return 503, orjson.dumps(NOT_STORED), None
+    return 200, _OK, batch
 
 
-async def _take(collector: Collector, arrived: Arrived, scope: Scope, receive: Receive, read: Read) -> Batch:
+def arrived_now(scope: Scope) -> Arrived:
+    return Arrived(scope["path_params"]["key"], scope["path"], now_ms(), b"", "")
+
+
+def admit(collector: Collector, arrived: Arrived, scope: Scope) -> str:
+    """Look at the head. Answers the Content-Encoding. Raises Refused."""
     encoding = _read_headers(scope, arrived)
     if not collector.settings.takes(arrived.key):
         raise Refused("This collector does not take this key: see its --key", "unknown_key", 404)
+    return encoding
+
+
+def allow(collector: Collector, arrived: Arrived, scope: Scope) -> None:
+    """Raises Refused for whoever sends too many batches."""
     client = scope.get("client")
     if not (
         collector.address_rate.allows(client[0] if client else "") and collector.key_rate.allows(arrived.key)
     ):
         raise Refused("Too many requests from this address or for this key", "too_many_requests", 429)
-    arrived.body = await body_of(receive, encoding)
+
+
+def begin(collector: Collector, arrived: Arrived, read: Read) -> tuple[Batch, Awaitable[object]]:
+    """Read a body and have it recorded: the second is done once it is on disk. Raises Refused, Overloaded."""
     batch = read(arrived.key, arrived.body, arrived.received_at)
     if arrived.user_agent:
         arrived.batch, arrived.notes = batch, "\n".join(batch.flags)
-        await collector.record(arrived)
-    else:
-        arrived.outcome, arrived.notes = "ignored", _BOT
-        collector.note(arrived)
-    return batch
+        return batch, collector.record(arrived)
+    arrived.outcome, arrived.notes = "ignored", _BOT
+    collector.note(arrived)
+    nothing = asyncio.get_running_loop().create_future()
+    nothing.set_result(None)
+    return batch, nothing
 
 
 def _read_headers(scope: Scope, arrived: Arrived) -> str:
@@ -83,22 +104,23 @@ def _read_headers(scope: Scope, arrived: Arrived) -> str:
     return encoding
 
 
-def _refuse(collector: Collector, arrived: Arrived, refused: Refused) -> tuple[int, bytes]:
+def refuse(collector: Collector, arrived: Arrived, refused: Refused) -> dict[str, str]:
+    """Keep the request to be looked at; what its sender is told."""
     arrived.outcome, arrived.status, arrived.notes = "refused", refused.status, refused.message
     with suppress(Overloaded):
         collector.note(arrived)
-    return refused.status, orjson.dumps({"error": refused.message, "code": refused.code})
+    return {"error": refused.message, "code": refused.code}
 
 
-async def _send(send: Send, status: int, content: bytes) -> None:
+async def respond(send: Send, status: int, content: bytes, *, come_again: bool = False) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-    if status in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
+    if come_again:
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 
 
-async def body_of(receive: Receive, encoding: str) -> bytes:
+async def body_of(receive: Receive, encoding: str, largest: int = LARGEST) -> bytes:
     """The request's body, unpacked, of any content type: beacons send JSON as text/plain. Raises Refused."""
     if encoding not in {"", "identity", "gzip"}:
         raise Refused(
@@ -111,26 +133,26 @@ async def body_of(receive: Receive, encoding: str) -> bytes:
             raise Refused("The body did not arrive whole", "incomplete")
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > LARGEST:
-            raise _too_large()
-    return _unpacked(body) if encoding == "gzip" else body
+        if len(body) > largest:
+            raise too_large(largest)
+    return _unpacked(body, largest) if encoding == "gzip" else body
 
 
-def _unpacked(body: bytes) -> bytes:
+def _unpacked(body: bytes, largest: int) -> bytes:
     unpack = zlib.decompressobj(_GZIP)
     try:
-        plain = unpack.decompress(body, LARGEST + 1)
+        plain = unpack.decompress(body, largest + 1)
     except zlib.error:
         raise Refused("The body is not gzip, as its Content-Encoding says", "bad_gzip") from None
-    if len(plain) > LARGEST:
-        raise _too_large()
+    if len(plain) > largest:
+        raise too_large(largest)
     if not unpack.eof:
         raise Refused("The body's gzip stream is cut off", "bad_gzip")
     return plain
 
 
-def _too_large() -> Refused:
-    return Refused(f"The body is larger than {LARGEST // 1024} KiB", "too_large", 413)
+def too_large(largest: int) -> Refused:
+    return Refused(f"The body is larger than {largest // 1024} KiB", "too_large", 413)
 
 
 person_batch = BatchEndpoint(read_person_batch)

@@ -81,7 +81,24 @@ class Batch:
 
 def read_person_batch(key: str, raw: bytes, now: int) -> Batch:
     """A batch from `POST /web/projects/{key}/batch`. `now`: milliseconds since 1970. Raises Refused."""
+    return _person_batch(key, read_object(raw), now)
+
+
+def read_account_batch(key: str, raw: bytes, now: int) -> Batch:
+    """A batch from `POST /web/projects/{key}/accounts/batch`. Raises Refused."""
+    return _account_batch(key, read_object(raw), now)
+
+
+def read_line(key: str, raw: bytes, now: int) -> Batch:
+    """One line of a bulk: a person's batch, or a company's where it names no person. Raises Refused."""
     body = read_object(raw)
+    names_nobody = not (body.get("profile_id") or body.get("email"))
+    if names_nobody and (body.get("domain") or body.get("account_id")):
+        return _account_batch(key, body, now)
+    return _person_batch(key, body, now)
+
+
+def _person_batch(key: str, body: dict[str, Any], now: int) -> Batch:
     batch = Batch(key, now, profile_id=_profile_id(body.get("profile_id")))
     batch.email = _batch_email(body.get("email"), batch)
     if batch.profile_id is None and batch.email is None:
@@ -92,9 +109,7 @@ def read_person_batch(key: str, raw: bytes, now: int) -> Batch:
     return batch
 
 
-def read_account_batch(key: str, raw: bytes, now: int) -> Batch:
-    """A batch from `POST /web/projects/{key}/accounts/batch`. Raises Refused."""
-    body = read_object(raw)
+def _account_batch(key: str, body: dict[str, Any], now: int) -> Batch:
     domain = _text(body, "domain")
     if domain is not None and (domain := normal_domain(domain)) is None:
         raise Refused('domain is not a domain name: expected one like "example.com"', "bad_domain")

@@ -26,7 +26,10 @@ SCRIPT_KEPT = 300  # seconds a browser may keep the script
 
 
 async def bootstrap(request: Request) -> Response:
-    """What the browser script asks first: its profile_id, echoed or minted, and what is switched on (nothing)."""
+    """What the browser script asks first: its profile_id, echoed or minted, and what is switched on (nothing).
+
+    Servers that send for many people learn here that they may send in bulk.
+    """
     if not _takes(request):
         return _unknown_key()
     given = request.query_params.get("profile_id", "").strip()
@@ -34,6 +37,7 @@ async def bootstrap(request: Request) -> Response:
     return answer(
         {
             "profile_id": profile_id,
+            "bulk": True,
             "sdk_settings": {
                 "form_collection": "off",
                 "websocket_connection": "off",

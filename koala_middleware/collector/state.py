@@ -55,15 +55,16 @@ class Collector:
         await asyncio.to_thread(self.writer.stop)
         self.store.close()
 
-    async def record(self, arrived: Arrived) -> int:
-        """Store a request's batch; answers, once it is on disk, how many entries were new.
+    def record(self, arrived: Arrived) -> asyncio.Future[int]:
+        """Store a request's batch. The future, done once it is on disk, holds how many entries were new, or
+        NotStored: then the sender should come again.
 
         Raises:
-            Overloaded, NotStored: The sender should come again.
+            Overloaded: The sender should come again.
         """
         done: asyncio.Future[int] = self._loop.create_future()
         self.writer.submit(arrived, _answer_to(done))
-        return await done
+        return done
 
     def note(self, arrived: Arrived) -> None:
         """Keep a request that holds nothing to record; nobody waits for it."""

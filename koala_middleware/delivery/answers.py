@@ -47,6 +47,10 @@ class Answer:
     retry_after: float | None = None
 
     @property
+    def taken(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
     def suspended(self) -> bool:
         return self.status == 400 and self.error.strip().lower() == SUSPENDED.lower()
 
@@ -66,10 +70,10 @@ class Answer:
 def verdict(answer: Answer) -> Verdict:
     """The protocol's table of errors."""
     status = answer.status
+    if answer.taken:
+        return Verdict.TAKEN
     if status is None or status in _NOT_NOW or status >= 500 or status < 200:
         return Verdict.RETRY
-    if status < 300:
-        return Verdict.TAKEN
     # A redirect is a wrong endpoint setting: following it would turn the POST into a GET.
     if answer.suspended or status in _WRONG_KEY or status < 400:
         return Verdict.HOLD

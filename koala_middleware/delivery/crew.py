@@ -57,8 +57,8 @@ class Crew:
     """Up to `size` threads.
 
     Args:
-        claim: The next parcel, or how long to pause.
-        deliver: Sends and settles a parcel.
+        claim: The next parcels, or how long to pause.
+        deliver: Sends and settles parcels.
         tend: Called by the watching thread before each look, so often.
         due: Seconds until something could be sent, infinite when nothing waits.
         linger: Seconds that a new entry can wait: a nap that ends within it need not be cut short.
@@ -68,8 +68,8 @@ class Crew:
         self,
         size: int,
         *,
-        claim: Callable[[], Parcel | Pause],
-        deliver: Callable[[Parcel, Transport], None],
+        claim: Callable[[], list[Parcel] | Pause],
+        deliver: Callable[[list[Parcel], Transport], None],
         tend: Callable[[], None],
         due: Callable[[], float],
         transport: Callable[[], Transport],
@@ -167,22 +167,22 @@ class Crew:
         if not self._turn.acquire(timeout=IDLE):
             return False
         try:
-            parcel = self._watch()
+            parcels = self._watch()
         finally:
             self._watching = False
             self._turn.release()
-        if parcel is None:
+        if parcels is None:
             return False
         if self._alive < self._size and self._due() == 0:
             self._start()
-        self._deliver(parcel, transport)
+        self._deliver(parcels, transport)
         # The rest of that lane may go on now, sooner than the one who watches means to wake up.
         if self._watching and self._nap_until > time.monotonic() + self._due():
             self._bell.ring()
         return True
 
-    def _watch(self) -> Parcel | None:
-        """Waits for the next parcel; None when nothing came for a while."""
+    def _watch(self) -> list[Parcel] | None:
+        """Waits for the next parcels; None when nothing came for a while."""
         idle_since = time.monotonic()
         self._watching = True
         while not self._dismissed:
@@ -190,7 +190,7 @@ class Crew:
             self._nap_until = math.inf
             self._tend()
             found = self._claim()
-            if isinstance(found, Parcel):
+            if not isinstance(found, Pause):
                 return found
             now = time.monotonic()
             if math.isfinite(found.seconds):

@@ -83,13 +83,14 @@ class DurableOutbox(MemoryOutbox):
                     self._writing = False
         self._sort_if_free()
 
-    def claim(self, now: float) -> Parcel | None:
+    def claim_many(self, now: float, most: int) -> list[Parcel]:
         if self._hand_over:
-            return None
+            return []
         self._load()
-        while (parcel := super().claim(now)) and self._all_too_old(parcel):
-            pass
-        return parcel
+        while parcels := super().claim_many(now, most):
+            if young := [parcel for parcel in parcels if not self._all_too_old(parcel)]:
+                return young
+        return []
 
     def interrupted(self) -> bool:
         return owns(self._lock) or owns(self._spool.lock)
@@ -97,6 +98,10 @@ class DurableOutbox(MemoryOutbox):
     def done(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
         self._finish(items)
         super().done(parcel, items)
+
+    def done_all(self, parcels: Sequence[Parcel]) -> None:
+        self._finish([item for parcel in parcels for item in parcel.items])
+        super().done_all(parcels)
 
     def refuse(self, parcel: Parcel, items: Sequence[Waiting], reason: str) -> None:
         self._keep_refused(items, reason)

@@ -9,21 +9,39 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from koala_middleware.delivery import backoff
 from koala_middleware.delivery.people import People
-from koala_middleware.wire import BATCH_BYTES, ENTRIES_PER_KIND, Batch, Entry, Subject, joined_subjects
+from koala_middleware.wire import (
+    BATCH_BYTES,
+    BULK_BYTES,
+    BULK_LINES,
+    ENTRIES_PER_KIND,
+    Batch,
+    Entry,
+    Subject,
+    joined_subjects,
+)
 
 DRAIN_RATE = 100.0  # parcels of the backlog a second, after an outage or a restart
+BULK_DRAIN_RATE = 1_000.0  # the same in bulk, where one costs the endpoint a fraction
+WORTH_A_BULK = 4  # parcels; fewer go one by one, in parallel
 _QUIET = 1 / 20  # of the linger: who has said nothing for so long is not waited for
+_LATE_AT_ONCE = 100  # parcels of the backlog in one bulk
+_FULL_BULK = BULK_BYTES // 4  # bytes of entries; one more batch and what stands around them still fit
 
 
 def quiet(linger: float) -> float:
     """Seconds after its last entry that a lane is due. One page's calls come close together; longer waiting gathers
     little more, and is what a process that is killed loses."""
     return linger * _QUIET
+
+
+def beat(linger: float) -> float:
+    """Seconds between two moments at which lanes become due, so that many people's leave with one wake-up."""
+    return quiet(linger) / 2
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +100,8 @@ class Parcel:
 
 def batch_of(items: Sequence[Waiting]) -> Batch:
     """The items of one parcel as what goes over the wire."""
+    if len(items) == 1:  # as most are
+        return Batch(items[0].subject, (items[0].entry,), items[0].ip)
     subject, ip = items[0].subject, items[0].ip
     for item in items[1:]:
         subject = joined_subjects(subject, item.subject) or subject
@@ -94,6 +114,7 @@ class Lanes:
 
     def __init__(self, linger: float) -> None:
         self._linger = linger
+        self._beat = beat(linger)
         self._lanes: dict[str, Lane] = {}
         self._fresh: list[Lane] = []
         self._late: list[Lane] = []
@@ -120,23 +141,50 @@ class Lanes:
             lane.items.append(item)
             lane.latest = now
         else:  # never without an item: a signal handler may claim at any moment
-            due = now if late else now + quiet(self._linger)
+            due = now if late else self._gathered_by(now, now)
             lane = self._lanes[key] = Lane(key, due, late, now, now, [item])
             heapq.heappush(self._late if late else self._fresh, lane)
         self.entries += 1
         self.fresh_entries += not lane.late
         self.bytes += len(item.entry.body)
 
-    def claim(self, now: float) -> Parcel | None:
-        """The next parcel that is due, with all that may go into one request; the caller settles it."""
-        lane = self._next(now)
-        if lane is None:
-            return None
-        taken = _how_many(lane.items)
-        self.out += 1
-        lane.claimed = Parcel(lane, lane.items[:taken])
-        del lane.items[:taken]
-        return lane.claimed
+    def claim(self, now: float, most: int = 1) -> list[Parcel]:
+        """What is due next: a parcel with all of its lane that may go into one batch, or none. The caller
+        settles it.
+
+        Args:
+            most: So many parcels of as many lanes, where that is enough to be worth a bulk.
+        """
+        parcels: list[Parcel] = []
+        size = late = 0
+        while len(parcels) < most and size < _FULL_BULK:
+            lane = self._next(now, late)
+            if lane is None:
+                break
+            most = min(most, _company(lane))
+            if len(parcels) >= most:
+                self._queue(lane)
+                break
+            parcels.append(self._parcel(lane))
+            late += lane.late
+            for item in parcels[-1].items:
+                size += len(item.entry.body)
+        if 1 < len(parcels) < WORTH_A_BULK:
+            for parcel in parcels[1:]:
+                self.release(parcel)
+            del parcels[1:]
+            late = min(late, int(parcels[0].lane.late))
+        if late:
+            rate = DRAIN_RATE if len(parcels) == 1 else BULK_DRAIN_RATE
+            self._late_from = now + backoff.spread(2.0 * late / rate, least=0.0)
+        return parcels
+
+    def release(self, parcel: Parcel) -> None:
+        """As if it had not been claimed."""
+        parcel.lane.items[:0] = parcel.items
+        parcel.lane.claimed = None
+        self.out -= 1
+        self._queue(parcel.lane)
 
     def is_out(self, parcel: Parcel) -> bool:
         """Claimed and not settled; False too when everything was cleared meanwhile."""
@@ -148,6 +196,14 @@ class Lanes:
         parcel.items = [item for item in parcel.items if id(item) not in gone]
         self._forget(parcel.lane, items)
         if not parcel.items:
+            parcel.lane.failures = 0
+            self._requeue(parcel.lane, now, now)
+
+    def settle_all(self, parcels: Iterable[Parcel], now: float) -> None:
+        """All items of all these parcels wait no more."""
+        for parcel in parcels:
+            items, parcel.items = parcel.items, []
+            self._forget(parcel.lane, items)
             parcel.lane.failures = 0
             self._requeue(parcel.lane, now, now)
 
@@ -260,17 +316,26 @@ class Lanes:
             claimed = lane.claimed.items if lane.claimed else []
             yield from (claimed or lane.items)[:1]
 
-    def _next(self, now: float) -> Lane | None:
+    def _next(self, now: float, late_so_far: int) -> Lane | None:
         fresh = self._fresh_due() <= now
         late = bool(self._late) and max(self._late[0].due, self._pace()) <= now
+        if late_so_far >= _LATE_AT_ONCE and not self._flushes:
+            late = False
         if not fresh and not late:
             return None
         # Fresh ones first; yet a steady stream of them must not starve the backlog.
         self._turns += 1
-        if late and (not fresh or self._turns % 4 == 0):
-            self._late_from = now + backoff.spread(2.0 / DRAIN_RATE, least=0.0)
-            return heapq.heappop(self._late)
-        return heapq.heappop(self._fresh)
+        return heapq.heappop(self._late if late and (not fresh or self._turns % 4 == 0) else self._fresh)
+
+    def _parcel(self, lane: Lane) -> Parcel:
+        taken = _how_many(lane.items)
+        self.out += 1
+        lane.claimed = Parcel(lane, lane.items[:taken])
+        del lane.items[:taken]
+        return lane.claimed
+
+    def _queue(self, lane: Lane) -> None:
+        heapq.heappush(self._late if lane.late else self._fresh, lane)
 
     def _fresh_due(self) -> float:
         """When the first of the fresh lanes is due. Who has said more meanwhile is due later than their place in
@@ -287,7 +352,13 @@ class Lanes:
         """When no more of this person's entries are waited for."""
         if lane.failures or lane.items[0].round < self.round:
             return lane.due
-        return min(lane.latest + quiet(self._linger), lane.began + self._linger)
+        return self._gathered_by(lane.latest, lane.began)
+
+    def _gathered_by(self, latest: float, began: float) -> float:
+        quiet_from = latest + quiet(self._linger)
+        if self._beat:
+            quiet_from = math.ceil(quiet_from / self._beat) * self._beat
+        return min(quiet_from, began + self._linger)
 
     def _pace(self) -> float:
         """When the backlog may go on: at once if a flush waits for it."""
@@ -302,7 +373,7 @@ class Lanes:
         lane.began, lane.due = now - max(time.time() - lane.items[0].at, 0.0), at
         if not lane.late:
             lane.due = max(at, self._gathered(lane))
-        heapq.heappush(self._late if lane.late else self._fresh, lane)
+        self._queue(lane)
 
     def _forget(self, lane: Lane, items: Sequence[Waiting]) -> None:
         self.entries -= len(items)
@@ -312,9 +383,16 @@ class Lanes:
             self._waiting_by_round[item.round] -= 1
 
 
+def _company(lane: Lane) -> int:
+    """With how many others it may share a request: what failed before may be why, so with ever fewer."""
+    return max(BULK_LINES >> 3 * lane.failures, 1)
+
+
 def _how_many(items: list[Waiting]) -> int:
     """How many of them, from the first, one request can say: of one subject, 30 of each kind, a bounded
     body."""
+    if len(items) == 1:  # as most are
+        return 1
     so_far = items[0].subject
     room: dict[str, int] = {}
     size = 0

@@ -55,9 +55,14 @@ class MemoryOutbox(Outbox):
         self._inbox.append(note)
         self._sort_if_free()
 
-    def claim(self, now: float) -> Parcel | None:
+    def claim_many(self, now: float, most: int) -> list[Parcel]:
         with self._sorted():
-            return self._lanes.claim(now)
+            return self._lanes.claim(now, most)
+
+    def release(self, parcels: Sequence[Parcel]) -> None:
+        with self._sorted():
+            for parcel in filter(self._lanes.is_out, parcels):
+                self._lanes.release(parcel)
 
     def done(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
         with self._sorted():
@@ -65,6 +70,13 @@ class MemoryOutbox(Outbox):
                 self._ledger.delivered += len(items)
                 self._ledger.last_success = time.time()
                 self._lanes.settle(parcel, items, time.monotonic())
+
+    def done_all(self, parcels: Sequence[Parcel]) -> None:
+        with self._sorted():
+            out = [parcel for parcel in parcels if self._lanes.is_out(parcel)]
+            self._ledger.delivered += sum(len(parcel.items) for parcel in out)
+            self._ledger.last_success = time.time()
+            self._lanes.settle_all(out, time.monotonic())
 
     def refuse(self, parcel: Parcel, items: Sequence[Waiting], reason: str) -> None:  # noqa: ARG002  (memory keeps none)
         with self._sorted():

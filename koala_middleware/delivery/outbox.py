@@ -33,13 +33,26 @@ class Outbox(ABC):
     def set_aside(self, batch: Batch, reason: str) -> None:
         """Keeps a batch that must not be sent where refused ones are kept, and counts it as one."""
 
-    @abstractmethod
     def claim(self, now: float) -> Parcel | None:
         """The next parcel that is due, if any: to be settled entirely by `done`, `refuse` and `put_back`."""
+        return next(iter(self.claim_many(now, 1)), None)
+
+    @abstractmethod
+    def claim_many(self, now: float, most: int) -> list[Parcel]:
+        """The same for many lanes at once, up to `most` where so many are due that it is worth a bulk; else
+        the next one, or none."""
+
+    @abstractmethod
+    def release(self, parcels: Sequence[Parcel]) -> None:
+        """They were not sent: all is as if they had not been claimed."""
 
     @abstractmethod
     def done(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
         """The endpoint has taken these items of the parcel."""
+
+    @abstractmethod
+    def done_all(self, parcels: Sequence[Parcel]) -> None:
+        """The endpoint has taken all of these parcels: `done` for many, at the price of one."""
 
     @abstractmethod
     def refuse(self, parcel: Parcel, items: Sequence[Waiting], reason: str) -> None:

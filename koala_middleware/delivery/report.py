@@ -26,7 +26,7 @@ class DeliveryStats:
         adopted: How many of the accepted were taken over from a durable outbox's dead processes.
         refused: Entries that the endpoint would not take; a durable outbox keeps them aside.
         dropped: Entries lost or left out on purpose, by reason.
-        retries: POSTs that were not answered with success and are tried again.
+        retries: Batches that were not answered with success and are tried again.
         oldest_waiting_age: Seconds that the oldest waiting entry has waited; None when none waits.
         last_success: When the endpoint last took a batch, in seconds since the epoch.
     """

@@ -53,7 +53,7 @@ class Sender:
             linger=quiet(config.flush_interval),
         )
         self._hurried_at = -math.inf
-        self._flushes: list[Bell] = []
+        self._flushes: dict[Bell, int] = {}
         self._tended_at = -math.inf
         self._closed = False
         self._told_dropped: dict[str, int] = {}
@@ -130,7 +130,7 @@ class Sender:
             self._work_here(round_, deadline)
             return
         settled = Bell()
-        self._flushes.append(settled)
+        self._flushes[settled] = round_
         try:
             while not self.outbox.settled(round_) and (left := deadline - time.monotonic()) > 0:
                 self._crew.wake()
@@ -141,7 +141,7 @@ class Sender:
                     return
                 settled.wait(min(left, _GLANCE))
         finally:
-            self._flushes.remove(settled)
+            del self._flushes[settled]
 
     def _work_here(self, round_: int, deadline: float) -> None:
         """Delivers on the calling thread."""
@@ -149,7 +149,7 @@ class Sender:
         try:
             while not self.outbox.settled(round_) and (left := deadline - time.monotonic()) > 0:
                 found = self._claim()
-                if isinstance(found, Parcel):
+                if not isinstance(found, Pause):
                     self._worker.deliver(found, transport, deadline)
                 elif found.seconds >= left:
                     return
@@ -158,13 +158,15 @@ class Sender:
         finally:
             transport.close()
 
-    def _claim(self) -> Parcel | Pause:
+    def _claim(self) -> list[Parcel] | Pause:
         return self._worker.claim(self._hurried_at)
 
-    def _deliver(self, parcel: Parcel, transport: Transport) -> None:
-        self._worker.deliver(parcel, transport)
-        for flush in tuple(self._flushes):
-            flush.ring()
+    def _deliver(self, parcels: list[Parcel], transport: Transport) -> None:
+        self._worker.deliver(parcels, transport)
+        for flush, round_ in tuple(self._flushes.items()):
+            # Not after every parcel: two threads that take turns cost more than what they send.
+            if self._gate.state.state != "open" or self.outbox.settled(round_):
+                flush.ring()
 
     def _due(self) -> float:
         now, gate = time.monotonic(), self._gate.state

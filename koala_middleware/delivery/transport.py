@@ -5,7 +5,8 @@ Each thread of a crew has its own. Must not know outboxes, retries or order: the
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.answers import Answer
@@ -23,6 +24,20 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Lets go of connections. A later `send` makes new ones."""
+        ...
+
+
+@runtime_checkable
+class BulkTransport(Transport, Protocol):
+    """One whose endpoint may take many batches at once."""
+
+    def takes_bulk(self, timeout: float) -> bool:
+        """Whether it does, as of now. Never raises."""
+        ...
+
+    def send_bulk(self, batches: Sequence[Batch], timeout: float) -> Answer | list[Answer]:
+        """An answer for each batch, in order; or one, where the request as a whole was answered, or not at all.
+        Never raises."""
         ...
 
 

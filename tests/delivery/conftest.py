@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -32,7 +33,8 @@ def ok() -> Reply:
 
 @dataclass(frozen=True)
 class Post:
-    """One request that came: when it came (monotonic), and all message ids in the order of its body."""
+    """One batch that came, in a request of its own or in a line of a bulk: when it came (monotonic), and all
+    message ids in the order of its body."""
 
     at: float
     path: str
@@ -46,13 +48,24 @@ class Post:
         return [entry["message_id"] for array in arrays for entry in array]
 
 
-@dataclass
+@dataclass(repr=False)
 class Endpoint:
-    """`reply` decides what each request gets; `taken` are message ids answered with 2xx, in order."""
+    """`reply` decides what each batch gets; `taken` are message ids answered with 2xx, in order.
+
+    Attributes:
+        bulk: Whether its bootstrap offers bulk.
+        asked: How often somebody wanted to know.
+        bulks: How many batches were in each bulk that came.
+        reply_to_bulk: What a bulk gets as a whole, by its number of lines; None: an answer for each line.
+    """
 
     url: str
     posts: list[Post] = field(default_factory=list)
     reply: Callable[[dict[str, Any]], Reply] = lambda _: ok()
+    bulk: bool = False
+    asked: int = 0
+    bulks: list[int] = field(default_factory=list)
+    reply_to_bulk: Callable[[int], Reply | None] = lambda _: None
     connections: int = 0
     released: threading.Event = field(default_factory=threading.Event)
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -78,52 +91,80 @@ class Endpoint:
         self.reply = lambda _: (status, body or {}, headers)
 
 
-def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # head and body in one packet: two would wait for each other's acknowledgement
-
-        def setup(self) -> None:
-            super().setup()
-            endpoint.connections += 1
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, answer, headers = endpoint.reply(body)
-            post = Post(time.monotonic(), self.path, self.headers.get("User-Agent", ""), body, status)
-            with endpoint.changed:
-                endpoint.posts.append(post)
-                endpoint.changed.notify_all()
-            if status == HANG:
-                endpoint.released.wait(60)
-            if status < 0:
-                self.close_connection = True
-                return
-            content = b"" if status == 204 else json.dumps(answer).encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name.replace("_", "-"), value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    return Handler
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, *args: object) -> None:
         pass  # clients of these tests cut connections on purpose
 
 
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: two would wait for each other's acknowledgement
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.endpoint.connections += 1
+
+    def do_GET(self) -> None:
+        self.server.endpoint.asked += 1
+        self.answer(200, {"bulk": self.server.endpoint.bulk}, {})
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path.endswith("/bulk"):
+            lines = [json.loads(line) for line in gzip.decompress(content).splitlines()]
+            self.answer(*self.replied_to_bulk(lines))
+        else:
+            body = json.loads(content)
+            status, answer, headers = self.server.endpoint.reply(body)
+            self.keep([(body, status)])
+            self.answer(status, answer, headers)
+
+    def replied_to_bulk(self, lines: list[dict[str, Any]]) -> Reply:
+        whole = self.server.endpoint.reply_to_bulk(len(lines))
+        replies = [whole or self.server.endpoint.reply(line) for line in lines]
+        self.server.endpoint.bulks.append(len(lines))
+        self.keep([(line, status) for line, (status, *_) in zip(lines, replies, strict=True)])
+        lost = next((reply for reply in replies if reply[0] < 0), None)
+        if whole or lost:
+            return whole or lost or ok()
+        headers = {name: value for reply in replies for name, value in reply[2].items()}
+        return 207, {"answers": [{"status": status, **body} for status, body, _ in replies]}, headers
+
+    def keep(self, came: list[tuple[dict[str, Any], int]]) -> None:
+        at, agent = time.monotonic(), self.headers.get("User-Agent", "")
+        with self.server.endpoint.changed:
+            self.server.endpoint.posts += [Post(at, self.path, agent, body, status) for body, status in came]
+            self.server.endpoint.changed.notify_all()
+
+    def answer(self, status: int, answer: dict[str, Any], headers: dict[str, str]) -> None:
+        if status == HANG:
+            self.server.endpoint.released.wait(60)
+        if status < 0:
+            self.close_connection = True
+            return
+        content = b"" if status == 204 else json.dumps(answer).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     endpoint = Endpoint(url="")
-    server = _Server(("127.0.0.1", 0), _handler(endpoint))
+    server = _Server(endpoint)
     endpoint.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -1,0 +1,151 @@
+"""Runs the benchmarks and writes what they found: RESULTS.md, and the picture in the README.
+
+    python -m benchmarks [PART ...] [--quick]      # `make bench` runs all, in about ten minutes
+
+Each part's own module says how it measures, and runs by itself with more options. Only a run of all parts writes;
+one part alone is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.report import Bars, Part, Table, machine, picture, written
+
+HERE = Path(__file__).parent
+
+
+def exchange(*, quick: bool) -> Part:
+    from benchmarks.exchange import FAMILIES, compare
+
+    rows, calls = [], []
+    for family, variants in FAMILIES.items():
+        costs = compare(variants(), 10 if quick else 60)
+        rows += [(f"{family}: {name}", f"{cost:.1f}") for name, cost in costs.items() if name != "bare"]
+        if family == "in a handler":
+            calls = [(name.replace("koala.", "koala_middleware, "), cost) for name, cost in costs.items()]
+    table = Table(
+        "What a request pays",
+        "Microseconds of CPU time above the bare app: a request that brings its cookie and says nothing, and one "
+        "call in a handler.",
+        ("", "µs"),
+        rows,
+    )
+    tracks = [
+        (name, cost)
+        for name, cost in calls
+        if "track, three" in name or ("," in name and "koala" not in name)
+    ]
+    return Part(table, [Bars("One track() in a handler", tracks, "µs of CPU, less is better")])
+
+
+def delivery(*, quick: bool) -> Part:
+    from benchmarks.delivery import SUBJECTS, compared
+
+    people = 4_000 if quick else 20_000
+    costs = compared(list(SUBJECTS), people, 1 if quick else 5)
+    table = Table(
+        "From the call to the endpoint's answer",
+        f"One event each of {people:,} people, all said at once. CPU seconds of the sending process for 10,000 "
+        "events, calls and encoding included, and events a second until the last was answered. The endpoint costs "
+        "next to nothing, but for the collector's row. segment, posthog and rudder put 100 people into one request.",
+        ("", "CPU s per 10,000", "events/s"),
+        [(SUBJECTS[name].name, f"{cost.cpu:.2f}", f"{cost.rate:,.0f}") for name, cost in costs.items()],
+    )
+    shown = ("koala", "segment", "rudder", "posthog")
+    bars = [(SUBJECTS[name].name, costs[name].cpu) for name in shown]
+    return Part(table, [Bars("Delivering 10,000 events of as many people", bars, "CPU s, less is better", 2)])
+
+
+def posting(*, quick: bool) -> Part:
+    from benchmarks.posting import compared
+
+    costs = compared(500 if quick else 2_000, 2 if quick else 5)
+    return Part(
+        Table(
+            "One POST after the other",
+            "One kept connection, one thread: what plain requests cost, and why delivery asks requests' pool.",
+            ("", "µs CPU", "POSTs/s"),
+            [(name, f"{cost.cpu:.0f}", f"{cost.rate:,.0f}") for name, cost in costs.items()],
+        )
+    )
+
+
+def memory(*, quick: bool) -> Part:  # noqa: ARG001  (one shape for all parts)
+    from benchmarks.memory import ENTRIES, bytes_per_entry
+
+    rows = []
+    for each in (1, 10):
+        used, body = bytes_per_entry(each)
+        rows.append((f"{each} of each visitor", f"{used:.0f}", f"{body:.0f}"))
+    about = f"A full memory outbox, {ENTRIES:,} entries: bytes for each, its own body included."
+    return Part(Table("Memory of an entry that waits", about, ("", "bytes", "of which its body"), rows))
+
+
+def apps(*, quick: bool) -> Part:
+    from benchmarks.apps import SITES, compared
+
+    rows = []
+    rounds, seconds = (1, 1.0) if quick else (7, 2.0)
+    for site in SITES:
+        for bare, what in ((False, "a page"), (True, "one word")):
+            for state, ratio in compared(site, rounds, seconds, bare=bare).items():
+                numbers = (f"{value:.2f}" for value in (ratio.cpu, ratio.rate, ratio.median, ratio.p99))
+                rows.append((f"{site}, {what}, collector {state}", f"{ratio.cpu_without:,.0f}", *numbers))
+    return Part(
+        Table(
+            "Whole sites under load",
+            "One worker process under `wrk` with 8 connections, as fast as it goes; every request tracks, of a "
+            "thousand visitors. Without us = 1.00, medians of paired runs: CPU time of the site for a request, "
+            "delivery included; requests a second (more is better); how long a response takes. A page is five "
+            "queries and 200 rows in a template; one word is the least that an app can do. The slow collector takes "
+            "a second for each answer.",
+            ("", "µs CPU without us", "CPU", "requests/s", "median", "p99"),
+            rows,
+        )
+    )
+
+
+def imports(*, quick: bool) -> Part:  # noqa: ARG001  (one shape for all parts)
+    from benchmarks.imports import ADAPTERS, added_by
+
+    rows = []
+    for module, framework in ADAPTERS.items():
+        alone, added = added_by(module, framework)
+        rows.append((f"`{module}`", f"{added:.0f}", f"{alone:.0f}"))
+    about = "Milliseconds of CPU time that the import adds, beside Python and what the app imports anyway."
+    return Part(Table("What importing costs", about, ("", "ms", "ms without us"), rows))
+
+
+PARTS: dict[str, Callable[..., Part]] = {
+    "exchange": exchange,
+    "delivery": delivery,
+    "apps": apps,
+    "posting": posting,
+    "memory": memory,
+    "imports": imports,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all if none is named")
+    parser.add_argument("--quick", action="store_true", help="few rounds: to see that it runs")
+    arguments = parser.parse_args()
+    about_the_machine, parts = machine(), []
+    for name in arguments.parts or PARTS:
+        began = time.monotonic()
+        parts.append(PARTS[name](quick=arguments.quick))
+        print(
+            parts[-1].table.markdown(), f"({name}: {time.monotonic() - began:.0f} s)\n", sep="\n", flush=True
+        )
+    if not arguments.parts:
+        (HERE / "RESULTS.md").write_text(written(parts, about_the_machine))
+        (HERE / "results.svg").write_text(picture([panel for part in parts for panel in part.panels]))
+
+
+if __name__ == "__main__":
+    main()

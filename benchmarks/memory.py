@@ -1,0 +1,47 @@
+"""What one entry takes up while it waits in memory, its own bytes included.
+
+python -m benchmarks.memory
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from uuid import UUID, uuid4
+
+from koala_middleware.delivery.memory import MemoryOutbox
+from koala_middleware.values import to_json
+from koala_middleware.wire import Batch, Entry, Person
+
+ENTRIES = 10_000  # what the outbox holds at most, unless it is told
+
+
+def entry_of(number: int) -> Entry:
+    stamped = {"message_id": str(uuid4()), "sent_at": "2026-11-23T09:57:14.776Z"}
+    said = {"event": "Signed Up", **stamped, "properties": {"plan": "pro", "seats": number % 100}}
+    context = {"library": {"name": "koala_middleware", "version": "0.1.0"}}
+    return Entry("track", to_json({"type": "track", **said, "context": context}))
+
+
+def bytes_per_entry(entries_each: int) -> tuple[float, float]:
+    """Of a full outbox in which each visitor has so many entries: bytes an entry, and of those its body's."""
+    outbox = MemoryOutbox(linger=1.0, max_entries=ENTRIES, max_bytes=10**9, drop_old=False)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(ENTRIES):
+            visitor = str(UUID(int=(4 << 76) + (2 << 62) + number // entries_each))
+            outbox.put(Batch(Person(visitor), (entry_of(number),)))
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    return used / ENTRIES, outbox.stats().waiting_bytes / ENTRIES
+
+
+def main() -> None:
+    for each in (1, 10):
+        used, body = bytes_per_entry(each)
+        print(f"{used:5.0f} bytes an entry, of which {body:.0f} are its own; {each} of each visitor")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What delivery costs an entry, counted rather than timed, so that a busy machine says the same as an idle one.
+
+How many microseconds that is, beside peers: `make bench`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from koala_middleware.config import KoalaConfig
+from koala_middleware.delivery.crew import Pause
+from koala_middleware.delivery.http import HttpTransport
+from koala_middleware.delivery.sender import Sender
+from koala_middleware.wire import Batch
+
+MakeBatch = Callable[..., Batch]
+Endpoint = Any  # conftest.py's; reaches tests as a fixture
+
+PEOPLE = 200
+# Functions of this package entered for one entry, as it is today. Each is about 0.1 µs: more of them want a
+# reason, fewer a lower number here.
+TO_PUT = 9
+IN_BULK = 26
+ALONE = 95
+# Bytes in memory for one entry that waits, beside its own but with its visitor's id: the only one of its visitor,
+# and one of ten.
+BESIDE_ITS_OWN = {1: 590, 10: 380}
+
+
+@pytest.fixture
+def sender(config_for: Callable[..., KoalaConfig]) -> Iterator[Sender]:
+    """One whose threads never start: this test delivers."""
+    sender = Sender(config_for(flush_interval=60))
+    yield sender
+    sender.close(0)
+
+
+@contextmanager
+def functions_entered() -> Iterator[Counter[str]]:
+    entered: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call" and "/koala_middleware/" in frame.f_code.co_filename:
+            entered[frame.f_code.co_qualname] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield entered
+    finally:
+        sys.setprofile(before)
+
+
+def put_all(sender: Sender, batch: MakeBatch) -> None:
+    for person in range(PEOPLE):
+        sender.outbox.put(batch(f"person-{person}", person))
+
+
+def deliver_all(sender: Sender, config: KoalaConfig) -> None:
+    transport = HttpTransport(config)
+    sender.outbox.hurry(time.monotonic())
+    while not isinstance(found := sender._claim(), Pause):
+        sender._deliver(found, transport)
+    transport.close()
+
+
+def test_putting_an_entry_enters_few_functions(sender: Sender, batch: MakeBatch) -> None:
+    batches = [batch(f"person-{person}", person) for person in range(PEOPLE)]
+    with functions_entered() as entered:
+        for one in batches:
+            sender.outbox.put(one)
+    assert entered.total() <= TO_PUT * PEOPLE, entered
+
+
+@pytest.mark.parametrize("bulk", [True, False])
+def test_delivering_an_entry_enters_few_functions(
+    endpoint: Endpoint, sender: Sender, config_for: Callable[..., KoalaConfig], batch: MakeBatch, bulk: bool
+) -> None:
+    endpoint.bulk = bulk
+    put_all(sender, batch)
+    with functions_entered() as entered:
+        deliver_all(sender, config_for())
+    assert len(endpoint.taken) == PEOPLE
+    assert entered.total() <= (IN_BULK if bulk else ALONE) * PEOPLE, entered
+
+
+@pytest.mark.parametrize("each", BESIDE_ITS_OWN)
+def test_an_entry_that_waits_takes_little_memory(sender: Sender, batch: MakeBatch, each: int) -> None:
+    sender.outbox.put(batch("first", "first"))
+    waiting = 2_000
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(waiting):
+            sender.outbox.put(batch(f"3e6a2c18-3b02-40c4-b8d2-{number // each:012}", number))
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    own = sender.outbox.stats().waiting_bytes
+    assert (used - own) / waiting <= BESIDE_ITS_OWN[each]
