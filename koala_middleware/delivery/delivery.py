@@ -37,7 +37,7 @@ class Delivery:
         self._sender: Sender | None = None
         self._pid = os.getpid()
         self._off = Ledger()
-        if config.enabled and config.delivery in {"thread", "inline"}:
+        if config.enabled and config.delivery in {"thread", "inline"} and config.transport == "http":
             prepare()
 
     def put(self, batch: Batch) -> None:

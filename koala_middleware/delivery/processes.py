@@ -18,6 +18,7 @@ from koala_middleware.delivery.sender import Sender
 
 # Every setting that delivery reads: clients that are equal in these can share a sender.
 _ABOUT_THE_ENDPOINT = ("public_api_key", "endpoint", "user_agent", "request_timeout", "concurrency")
+_ABOUT_THE_BROKER = ("transport", "celery_app", "broker", "broker_options", "queue", "shards")
 _ABOUT_TIME = ("delivery", "flush_interval", "shutdown_timeout", "alarm_after", "on_delivery")
 _ABOUT_ROOM = (
     "outbox",
@@ -27,7 +28,7 @@ _ABOUT_ROOM = (
     "outbox_max_age",
     "overflow",
 )
-_SETTINGS = _ABOUT_THE_ENDPOINT + _ABOUT_TIME + _ABOUT_ROOM
+_SETTINGS = _ABOUT_THE_ENDPOINT + _ABOUT_THE_BROKER + _ABOUT_TIME + _ABOUT_ROOM
 
 
 class _Process:

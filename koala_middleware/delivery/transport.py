@@ -28,6 +28,25 @@ class Transport(Protocol):
 
 def transport_for(config: KoalaConfig) -> Transport:
     """A transport of the kind that the settings name. Loads nothing of the other kinds."""
-    from koala_middleware.delivery.http import HttpTransport  # noqa: PLC0415  (see above)
+    match config.transport:
+        case "celery":
+            from koala_middleware.delivery.brokers.celery import CeleryTransport  # noqa: PLC0415  (see above)
 
-    return HttpTransport(config)
+            return CeleryTransport(config)
+        case "kafka":
+            from koala_middleware.delivery.brokers.kafka import KafkaTransport  # noqa: PLC0415
+
+            return KafkaTransport(config)
+        case "redis":
+            from koala_middleware.delivery.brokers.redis import RedisTransport  # noqa: PLC0415
+
+            return RedisTransport(config)
+        case "http":
+            from koala_middleware.delivery.http import HttpTransport  # noqa: PLC0415
+
+            return HttpTransport(config)
+
+
+def destination(config: KoalaConfig) -> str:
+    """Where a transport of these settings takes batches, as the log says it: never with a password."""
+    return config.endpoint if config.transport == "http" else f"{config.transport}:{config.queue}"
