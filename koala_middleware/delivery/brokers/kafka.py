@@ -34,6 +34,8 @@ class KafkaTransport:
     def send(self, batch: Batch, timeout: float) -> Answer:
         try:
             answer = self._produce(broker_message.Message.of(batch, self._config), timeout)
+        except KafkaException as error:
+            answer = _answer(error.args[0])
         except Exception as error:  # noqa: BLE001  (whatever it is, the batch stays)
             answer = Answer(None, type(error).__name__)
         if answer.status is None:
