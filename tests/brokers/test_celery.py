@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery, signals
@@ -67,6 +68,7 @@ def test_tasks_wait_in_place_while_the_endpoint_is_away_and_refused_entries_are_
     ):
         endpoint.answer(503, 429, 400, 400)  # away twice, then all three are refused, then the first alone
         delivery.put(batch("ada", "bad", "2", "3"))
+        assert delivery.flush(20).complete  # as a message of its own
         delivery.put(batch("ada", "4"))
         environment["KOALA_OUTBOX"] = str(tmp_path / "aside")
         with working((command, environment), endpoint, tmp_path / "worker.log"):
@@ -83,6 +85,7 @@ def test_no_log_and_no_monitor_sees_whom_a_task_is_about(on_redis: Chain) -> Non
     until(lambda: "seen" in ids(on_redis.endpoint), "it is delivered")
     log = on_redis.worker.log.read_text()
     assert TASK in log
+    assert "'1 delivered, 0 refused'" in log
     assert "grace" not in log
 
 
@@ -134,7 +137,7 @@ def test_a_queue_that_the_site_defines_is_used_as_it_is() -> None:
 
 def begin(app: Celery, **options: object) -> None:
     """What Celery says when a worker begins."""
-    signals.celeryd_init.send(sender="worker@here", instance=None, conf=app.conf, options=options)
+    signals.celeryd_init.send(sender="worker@here", instance=SimpleNamespace(app=app), options=options)
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,6 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
 
 
 if __name__ == "__main__":
-    server = make_server(sys.argv[1], 0, KoalaMiddleware(app))  # type: ignore[arg-type]  # (wsgiref's own types)
+    server = make_server(sys.argv[1], 0, KoalaMiddleware(app))
     print(f"http://{sys.argv[1]}:{server.server_port}", flush=True)  # noqa: T201  (told to the test)
     server.serve_forever()

@@ -19,6 +19,7 @@ from koala_middleware.delivery.brokers.failures import kind_of
 from koala_middleware.delivery.brokers.message import Message
 from koala_middleware.delivery.brokers.relay import Relay
 from koala_middleware.delivery.quiet import uninstrumented
+from koala_middleware.delivery.report import DeliveryStats
 from koala_middleware.notices import logger
 from koala_middleware.wire import Batch
 
@@ -133,15 +134,17 @@ def add_task(app: Celery, config: KoalaConfig | None = None) -> Relay:
     config = config or KoalaConfig.load({})
     relay = Relay(config)
 
-    def prepare(options: dict[str, Any], conf: Any, **_signal: Any) -> None:
-        _prepare_worker(app, config, conf, options)
+    def prepare(instance: Any, options: dict[str, Any], **_signal: Any) -> None:
+        if instance.app is app:
+            _prepare_worker(app, config, options)
 
-    def deliver(public_api_key: str, body: str) -> None:
-        _deliver(relay, public_api_key, body)
+    def deliver(public_api_key: str, body: str) -> str:
+        return _deliver(relay, public_api_key, body)
 
-    signals.celeryd_init.connect(prepare, weak=False, dispatch_uid=TASK)
+    signals.celeryd_init.connect(prepare, weak=False)
     app.task(
         name=TASK,
+        shared=False,  # other apps of this process have not asked for it
         ignore_result=True,
         acks_late=True,
         reject_on_worker_lost=True,
@@ -152,8 +155,13 @@ def add_task(app: Celery, config: KoalaConfig | None = None) -> Relay:
     return relay
 
 
-def _deliver(relay: Relay, public_api_key: str, body: str) -> None:
-    """Waits in place while the endpoint is away: a task put behind the others would lose its turn."""
+def _deliver(relay: Relay, public_api_key: str, body: str) -> str:
+    """Waits in place while the endpoint is away: a task put behind the others would lose its turn.
+
+    Returns:
+        What became of it, for the worker's log: numbers only.
+    """
+    before = relay.stats().get(public_api_key, DeliveryStats())
     try:
         relay.take(public_api_key, body)
         settled = relay.settled(PATIENCE)
@@ -162,9 +170,11 @@ def _deliver(relay: Relay, public_api_key: str, body: str) -> None:
     if not settled:
         relay.hand_back()
         raise Reject("the endpoint takes nothing now", requeue=True)
+    after = relay.stats().get(public_api_key, before)
+    return f"{after.delivered - before.delivered} delivered, {after.refused - before.refused} refused"
 
 
-def _prepare_worker(app: Celery, config: KoalaConfig, conf: Any, options: dict[str, Any]) -> None:
+def _prepare_worker(app: Celery, config: KoalaConfig, options: dict[str, Any]) -> None:
     """A worker begins: if it is there for our queues, declared as ours are and one message at a time."""
     asked = options.get("queues") or ()
     names = asked.split(",") if isinstance(asked, str) else list(asked)
@@ -173,9 +183,9 @@ def _prepare_worker(app: Celery, config: KoalaConfig, conf: Any, options: dict[s
         return
     for name in ours.keys() & set(names):
         app.amqp.queues.add(queue_of(app, config, ours[name]))
-    conf.worker_prefetch_multiplier = 1
+    app.conf.worker_prefetch_multiplier = 1
     if options.get("concurrency") in {None, 0}:
-        conf.worker_concurrency = 1
+        app.conf.worker_concurrency = 1
     elif options["concurrency"] != 1:
         logger.warning(
             "Koala: a worker for %s.* runs %s tasks at a time, so one person's batches can overtake each "

@@ -16,7 +16,7 @@ def kind_of(error: Exception, *, sent: bool) -> str:
         sent: A message was on its way, so the broker may have it.
     """
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    if isinstance(cause, ConnectionRefusedError) or "refused" in str(cause):
+    if isinstance(cause, ConnectionRefusedError) or "Connection refused" in str(cause):
         return "connection refused"
     if isinstance(cause, TimeoutError) or type(cause).__name__ == "TimeoutError":
         return SILENT if sent else "no connection in time"
