@@ -16,9 +16,9 @@ from support.chains import KINDS, Chain, chained, delivering, web_config, workin
 from support.workers import celery_settings, celery_worker, until
 
 from koala_middleware.config import KoalaConfig
-from koala_middleware.delivery.brokers.celery import TASK, add_task, queue_of
+from koala_middleware.delivery.brokers.celery import TASK, CeleryTransport, add_task, queue_of
 from koala_middleware.delivery.inspection import keys, refused_entries
-from koala_middleware.testing.collector import Collector
+from koala_middleware.testing.collector import Answer, Collector
 from koala_middleware.wire import Batch, Entry, Person
 
 
@@ -47,14 +47,12 @@ def test_on_redis_everything_arrives_once_and_in_order(on_redis: Chain) -> None:
 
 
 def test_a_worker_process_that_is_killed_gives_its_message_back(on_redis: Chain) -> None:
-    on_redis.endpoint.hold()
-    crowd = on_redis.crowd("child")
-    crowd.speaks(1)
+    on_redis.endpoint.answer(Answer(503, {"Retry-After": "5"}))
     before = len(on_redis.endpoint.received)
-    until(lambda: len(on_redis.endpoint.received) > before, "the task is in the middle of its request")
+    on_redis.delivery.put(batch("ada", "given back"))
+    until(lambda: len(on_redis.endpoint.received) > before, "the task has been told to wait")
     on_redis.worker.kill_child()
-    on_redis.endpoint.release()
-    on_redis.wait_for_all(crowd)
+    until(lambda: "given back" in ids(on_redis.endpoint), "another process has delivered it")
 
 
 def test_tasks_wait_in_place_while_the_endpoint_is_away_and_refused_entries_are_kept_aside(
@@ -80,13 +78,25 @@ def test_tasks_wait_in_place_while_the_endpoint_is_away_and_refused_entries_are_
         assert kept.reason == "HTTP 400"
 
 
-def test_no_log_and_no_monitor_sees_whom_a_task_is_about(on_redis: Chain) -> None:
+def test_the_workers_log_says_what_became_of_a_task_and_not_of_whom(on_redis: Chain) -> None:
     on_redis.delivery.put(batch("grace", "seen"))
     until(lambda: "seen" in ids(on_redis.endpoint), "it is delivered")
-    log = on_redis.worker.log.read_text()
-    assert TASK in log
-    assert "'1 delivered, 0 refused'" in log
-    assert "grace" not in log
+    until(lambda: "'1 delivered, 0 refused'" in on_redis.worker.log.read_text(), "it is said")
+    assert TASK in on_redis.worker.log.read_text()
+    assert "grace" not in on_redis.worker.log.read_text()
+
+
+def test_no_monitor_is_shown_whom_a_task_is_about(tmp_path: Path) -> None:
+    """What monitors show is in the message's headers."""
+    settings = {**celery_settings("memory://", "watched"), "shards": 1}
+    config = web_config(tmp_path, **settings)
+    transport = CeleryTransport(config)
+    assert transport.send(batch("grace", "1"), 5).status == 202
+    with settings["celery_app"].connection_for_write() as connection:
+        queue = connection.SimpleQueue(queue_of(settings["celery_app"], config, 0))
+        assert "grace" not in str(queue.get(timeout=5).headers)
+        queue.close()
+    transport.close()
 
 
 def test_a_queue_that_is_gone_is_made_again_and_what_was_for_it_is_not_lost(
