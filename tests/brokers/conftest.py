@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.brokers import Broker, RabbitServer, RedisServer
-from support.chains import KINDS, Chain, chained, running
+from support.brokers import Broker, RabbitServer, RedisServer, running
+from support.chains import KINDS, Chain, chained
 
 
 @pytest.fixture(scope="session")

@@ -83,15 +83,6 @@ KINDS = {
 
 
 @contextmanager
-def running(broker: Broker) -> Iterator[Broker]:
-    try:
-        broker.start()
-        yield broker
-    finally:
-        broker.stop()
-
-
-@contextmanager
 def working(half: Half, endpoint: Collector, log: Path) -> Iterator[Worker]:
     """A worker from the start to its end; what it said is shown where a test fails."""
     arguments, environment = half
