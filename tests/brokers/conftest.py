@@ -9,13 +9,13 @@ from support.brokers import Broker, RabbitServer, RedisServer, running
 from support.chains import KINDS, Chain, chained
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     with running(RabbitServer(tmp_path_factory.mktemp("rabbitmq"))) as broker:
         yield broker
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     with running(RedisServer(tmp_path_factory.mktemp("redis"))) as broker:
         yield broker
