@@ -13,11 +13,11 @@ from collections.abc import Collection
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery import accounting, processes
 from koala_middleware.delivery.accounting import Ledger
-from koala_middleware.delivery.http import prepare
 from koala_middleware.delivery.people import People
 from koala_middleware.delivery.purging import known_in, purge_directory
 from koala_middleware.delivery.report import DeliveryReport, DeliveryStats, Health
 from koala_middleware.delivery.sender import Sender, directory_for
+from koala_middleware.delivery.transport import prepare
 from koala_middleware.notices import Notices
 from koala_middleware.wire import Batch
 
@@ -37,8 +37,8 @@ class Delivery:
         self._sender: Sender | None = None
         self._pid = os.getpid()
         self._off = Ledger()
-        if config.enabled and config.delivery in {"thread", "inline"} and config.transport == "http":
-            prepare()
+        if config.enabled and config.delivery in {"thread", "inline"}:
+            prepare(config)
 
     def put(self, batch: Batch) -> None:
         """Never raises and, but for `delivery="inline"`, never waits for the network.

@@ -5,6 +5,7 @@ Each thread of a crew has its own. Must not know outboxes, retries or order: the
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Protocol
 
 from koala_middleware.config import KoalaConfig
@@ -45,6 +46,16 @@ def transport_for(config: KoalaConfig) -> Transport:
             from koala_middleware.delivery.http import HttpTransport  # noqa: PLC0415
 
             return HttpTransport(config)
+
+
+def prepare(config: KoalaConfig) -> None:
+    """Loads what the transport stands on while the app starts, so that no request has to share the time."""
+    if config.transport == "http":
+        from koala_middleware.delivery import http  # noqa: PLC0415
+
+        http.prepare()
+    else:
+        import_module(f"koala_middleware.delivery.brokers.{config.transport}")
 
 
 def destination(config: KoalaConfig) -> str:

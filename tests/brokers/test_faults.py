@@ -19,12 +19,15 @@ def test_everything_arrives_once_and_in_order(chain: Chain) -> None:
     assert chain.delivery.stats().delivered == chain.delivery.stats().accepted
 
 
-def test_a_worker_is_killed_in_the_middle(chain: Chain) -> None:
-    crowd = chain.crowd("kill")
-    crowd.speaks(5)
-    chain.wait_for_some(crowd)
-    chain.worker.kill()
-    crowd.speaks(2)
+def test_a_worker_is_killed_in_the_middle_and_another_takes_over(chain: Chain) -> None:
+    with chain.another_worker() as another:
+        crowd = chain.crowd("kill")
+        crowd.speaks(5)
+        chain.wait_for_some(crowd)
+        chain.worker.kill()
+        crowd.speaks(2)
+        chain.wait_for_all(crowd)
+        assert another.end() == 0
     chain.worker.start()
     crowd.speaks(2)
     chain.wait_for_all(crowd)

@@ -38,6 +38,8 @@ class Kind:
 @dataclass
 class Chain:
     kind: Kind
+    half: Half
+    folder: Path
     config: KoalaConfig
     broker: Broker
     cable: Cable
@@ -47,6 +49,12 @@ class Chain:
 
     def crowd(self, name: str, people: int = 20) -> Crowd:
         return Crowd(name, self.delivery, lambda: self.endpoint.batches, people)
+
+    @contextmanager
+    def another_worker(self) -> Iterator[Worker]:
+        """For the same queues or streams."""
+        with working(self.half, self.endpoint, self.folder / "another.log") as worker:
+            yield worker
 
     def wait_for_all(self, crowd: Crowd) -> None:
         until(lambda: not crowd.missing, "all is delivered")
@@ -124,4 +132,4 @@ def chained(kind: Kind, broker: Broker, folder: Path) -> Iterator[Chain]:
             delivering(config) as delivery,
             working(half, endpoint, folder / "worker.log") as worker,
         ):
-            yield Chain(kind, config, broker, cable, delivery, worker, endpoint)
+            yield Chain(kind, half, folder, config, broker, cable, delivery, worker, endpoint)

@@ -6,6 +6,8 @@ Imports Celery: loaded by those who chose it.
 
 from __future__ import annotations
 
+import logging
+import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,12 @@ from kombu import Producer, Queue
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.answers import Answer
-from koala_middleware.delivery.brokers.failures import kind_of
 from koala_middleware.delivery.brokers.message import Message
+from koala_middleware.delivery.brokers.outcomes import TAKEN, kind_of
 from koala_middleware.delivery.brokers.relay import Relay
 from koala_middleware.delivery.quiet import uninstrumented
 from koala_middleware.delivery.report import DeliveryStats
-from koala_middleware.notices import logger
+from koala_middleware.notices import Notices, logger
 from koala_middleware.wire import Batch
 
 if TYPE_CHECKING:
@@ -29,9 +31,8 @@ if TYPE_CHECKING:
 
 TASK = "koala_middleware.deliver"
 PATIENCE = 600  # seconds; RabbitMQ takes a message back after 1800, Redis (kombu) gives it twice after 3600
+_notices = Notices()
 _GRACE = 60  # seconds until Celery's own limits, for what the site's may be
-
-TAKEN = Answer(202)
 _ONE_CONSUMER = {"x-single-active-consumer": True}  # RabbitMQ: others stand by; elsewhere it means nothing
 
 
@@ -166,6 +167,10 @@ def _deliver(relay: Relay, public_api_key: str, body: str) -> str:
         relay.take(public_api_key, body)
         settled = relay.settled(PATIENCE)
     except SoftTimeLimitExceeded:
+        settled = False
+    except Exception as error:  # noqa: BLE001  (a bug of ours must not lose a message: a failed task's is gone)
+        _notices.once("a task failed; its message is given back", logging.ERROR, error)
+        time.sleep(1.0)
         settled = False
     if not settled:
         relay.hand_back()

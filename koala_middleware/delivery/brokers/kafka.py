@@ -9,18 +9,17 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Message as KafkaMessage
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.answers import SILENT, Answer
-from koala_middleware.delivery.brokers import message as broker_message
-from koala_middleware.delivery.brokers.failures import BrokerAwayError
+from koala_middleware.delivery.brokers.message import Message
+from koala_middleware.delivery.brokers.outcomes import TAKEN, TOO_LARGE, BrokerAwayError
 from koala_middleware.delivery.brokers.stream import AT_A_TIME, Taken
 from koala_middleware.wire import Batch
 
 _KEY = "public_api_key"
-_TAKEN = Answer(202)
-_TOO_LARGE = Answer(413)  # for this broker: smaller parts may do
 _QUIET = 2  # syslog's "critical": an outage is said once, by us
 
 
@@ -33,7 +32,7 @@ class KafkaTransport:
 
     def send(self, batch: Batch, timeout: float) -> Answer:
         try:
-            answer = self._produce(broker_message.Message.of(batch, self._config), timeout)
+            answer = self._produce(Message.of(batch, self._config), timeout)
         except KafkaException as error:
             answer = _answer(error.args[0])
         except Exception as error:  # noqa: BLE001  (whatever it is, the batch stays)
@@ -47,7 +46,7 @@ class KafkaTransport:
         if producer is not None:
             producer.purge()  # what is left in it was answered for: it is tried again
 
-    def _produce(self, message: broker_message.Message, timeout: float) -> Answer:
+    def _produce(self, message: Message, timeout: float) -> Answer:
         producer = self._producer = self._producer or Producer(self._options())
         reports: list[KafkaError | None] = []
         producer.produce(
@@ -145,13 +144,13 @@ def client_options(config: KoalaConfig) -> dict[str, Any]:
 
 def _answer(error: KafkaError | None) -> Answer:
     if error is None:
-        return _TAKEN
+        return TAKEN
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-        return _TOO_LARGE
+        return TOO_LARGE
     return Answer(None, SILENT if error.code() == KafkaError._MSG_TIMED_OUT else error.name())
 
 
-def _is_one(message: Message) -> bool:
+def _is_one(message: KafkaMessage) -> bool:
     """A message, and not news of the broker's. Raises BrokerAwayError for what ends the consumer."""
     error = message.error()
     if error is not None and (error.fatal() or not error.retriable()):
@@ -159,7 +158,7 @@ def _is_one(message: Message) -> bool:
     return error is None
 
 
-def _taken(message: Message) -> Taken:
+def _taken(message: KafkaMessage) -> Taken:
     headers: dict[str, Any] = dict(message.headers() or [])
     key: bytes = headers.get(_KEY) or b""
     place = f"{message.partition()}:{message.offset()}"

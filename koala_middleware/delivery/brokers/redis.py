@@ -23,13 +23,14 @@ from redis.retry import Retry
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.answers import Answer
-from koala_middleware.delivery.brokers.failures import BrokerAwayError, kind_of
 from koala_middleware.delivery.brokers.message import Message
+from koala_middleware.delivery.brokers.outcomes import TAKEN, BrokerAwayError, kind_of
 from koala_middleware.delivery.brokers.stream import AT_A_TIME, Taken
 from koala_middleware.delivery.quiet import uninstrumented
 from koala_middleware.wire import Batch
 
 LEASE = 6.0  # seconds; a relay that shows no sign of life for so long has its streams read by another
+_SILENCE = 5.0  # seconds without an answer after which a relay connects anew; longer than it lets Redis wait
 _KEY, _BODY = b"public_api_key", b"body"
 _FROM_THE_START = "0"
 
@@ -53,7 +54,7 @@ class RedisTransport:
         except Exception as error:  # noqa: BLE001  (whatever it is, the batch stays)
             self.close()
             return Answer(None, kind_of(error, sent=sent))
-        return Answer(202)
+        return TAKEN
 
     def close(self) -> None:
         client, self._client = self._client, None
@@ -88,7 +89,7 @@ class RedisSource:
                 stream: self._read_to.get(stream, _FROM_THE_START) for stream in self._leases
             }
             each = max(AT_A_TIME // len(after), 1)
-            found: Any = self._redis.xread(after, count=each, block=int(seconds * 1000))
+            found: Any = self._redis.xread(after, count=each, block=max(int(seconds * 1000), 1))
             return list(self._noted(found or []))
 
     def keep(self) -> bool:
@@ -118,7 +119,7 @@ class RedisSource:
     @property
     def _redis(self) -> Redis:
         if self._client is None:
-            self._client = connected(self._config, self._config.request_timeout)
+            self._client = connected(self._config, _SILENCE)
         return self._client
 
     @property

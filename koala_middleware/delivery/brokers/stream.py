@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from koala_middleware.delivery import backoff
-from koala_middleware.delivery.brokers.failures import BrokerAwayError
+from koala_middleware.delivery.brokers.outcomes import BrokerAwayError
 from koala_middleware.delivery.brokers.relay import Relay
 from koala_middleware.notices import logger
 

@@ -1,8 +1,12 @@
-"""What went wrong at a broker, in two words that hold no address and nobody's data."""
+"""What a broker's word on a batch means: taken, or what went wrong, in words that hold no address and nobody's
+data."""
 
 from __future__ import annotations
 
-from koala_middleware.delivery.answers import CUT, SILENT
+from koala_middleware.delivery.answers import CUT, SILENT, Answer
+
+TAKEN = Answer(202)
+TOO_LARGE = Answer(413)  # for this broker: smaller parts may do
 
 
 class BrokerAwayError(Exception):
