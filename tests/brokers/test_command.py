@@ -16,7 +16,10 @@ from koala_middleware.testing.collector import Answer, Collector
 
 
 def test_once_delivers_what_is_there_and_ends(
-    redis: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    redis: Broker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     url = f"redis://127.0.0.1:{redis.port}/4"
     monkeypatch.setattr("signal.signal", lambda *_: None)  # this process's own are the tests'
@@ -29,6 +32,7 @@ def test_once_delivers_what_is_there_and_ends(
         command = ["relay", "--from", "redis", "--broker", url, "--once"]
         assert main([*command, "--endpoint", endpoint.url, "--key", "pk_test"]) == 0
         assert not crowd.missing
+        assert capsys.readouterr().out == "pk_test: 40 entries delivered, 0 refused, 0 left out\n"
 
 
 def test_ended_while_the_endpoint_is_away_it_leaves_everything_where_it_was(

@@ -28,6 +28,11 @@ def relay_from_broker(arguments: argparse.Namespace) -> int:
     with progress() as advance:
         pump(source_of(config), relay, ended, once=arguments.once, advance=advance)
     relay.close()
+    for key, stats in relay.stats().items():
+        left_out = sum(stats.dropped.values())
+        print(  # noqa: T201  (a command's answer)
+            f"{key}: {stats.delivered} entries delivered, {stats.refused} refused, {left_out} left out"
+        )
     return 0
 
 
