@@ -30,22 +30,28 @@ class Host:
 def host(number: int) -> Iterator[Host]:
     """Skips the test where the kernel does not let us."""
     ip = needed("ip", "iproute2", "/usr/sbin/ip")
-    name, net = f"koala-{os.getpid()}-{number}", f"10.{20 + os.getpid() % 200}.{number}"
-    here, there = f"k{os.getpid()}a{number}", f"k{os.getpid()}b{number}"
-    added = subprocess.run([ip, "netns", "add", name], capture_output=True, text=True, check=False)
-    if added.returncode:
-        pytest.skip(f"may not make network namespaces here: {added.stderr.strip()}")
+    net = f"10.{20 + os.getpid() % 200}.{number}"
+    made = Host(ip, f"koala-{os.getpid()}-{number}", f"{net}.2", f"{net}.1")
     try:
-        _run(ip, "link", "add", here, "type", "veth", "peer", "name", there)
-        _run(ip, "link", "set", there, "netns", name)
-        _run(ip, "address", "add", f"{net}.1/30", "dev", here)
-        _run(ip, "link", "set", here, "up")
-        _run(ip, "-netns", name, "address", "add", f"{net}.2/30", "dev", there)
-        _run(ip, "-netns", name, "link", "set", there, "up")
-        yield Host(ip, name, f"{net}.2", f"{net}.1")
+        try:
+            _join(made, f"k{os.getpid()}a{number}", f"k{os.getpid()}b{number}")
+        except subprocess.CalledProcessError as refused:
+            pytest.skip(f"may not make network namespaces here: {refused.stderr.decode().strip()}")
+        yield made
     finally:
-        _run(ip, "netns", "delete", name)  # its link goes with it
+        subprocess.run([ip, "netns", "delete", made.name], capture_output=True, check=False)  # its link, too
 
 
-def _run(*arguments: str) -> None:
-    subprocess.run(arguments, check=True, capture_output=True)
+def _join(made: Host, here: str, there: str) -> None:
+    """The namespace, and a pair of interfaces between it and us."""
+    for command in (
+        f"netns add {made.name}",
+        f"link add {here} type veth peer name {there}",
+        f"link set {there} netns {made.name}",
+        f"address add {made.ours}/30 dev {here}",
+        f"link set {here} up",
+        f"-netns {made.name} address add {made.address}/30 dev {there}",
+        f"-netns {made.name} link set {there} up",
+        f"netns exec {made.name} true",
+    ):
+        subprocess.run([made.ip, *command.split()], check=True, capture_output=True)
