@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types walls unit readme bench conformance host-suites faults clean
+.PHONY: demo test lint types walls unit readme bench conformance host-suites faults brokers clean
 
 demo: .venv/demo
 	$(BIN)/python example_apps/demo.py
@@ -53,6 +53,10 @@ conformance: .venv/ready
 faults: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.faults
+
+# What each broker loses and doubles while workers, networks and the broker itself fail: about eight minutes.
+brokers: .venv/ready
+	$(BIN)/python tests/brokers/long_run.py
 
 # The frameworks' own suites, without our middleware and with it in every app they build.
 # Flask's suite needs an older pytest than ours.

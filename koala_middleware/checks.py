@@ -6,9 +6,11 @@ Text is taken for numbers and switches everywhere, since environments and many s
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from os import PathLike, fspath
 from typing import Any, Literal
@@ -24,6 +26,8 @@ _OFF = frozenset({"0", "false", "no", "off", ""})
 _KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _SHORTEST_SIGNING_KEY = 16
 _UNFIT_FOR_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
+_NAMED_OBJECT = re.compile(r"[\w.]+:\w+")
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _NOTHING = frozenset({"", "none"})
 
 
@@ -186,6 +190,37 @@ def directory(value: object) -> str:
     if isinstance(value, str | PathLike) and isinstance(path := fspath(value), str) and path:
         return path
     raise Refused('a directory, such as "/var/lib/app/koala"')
+
+
+def celery_app(value: object) -> object:
+    """An app, or the text that names one; nothing is imported for it here."""
+    if isinstance(value, str) and _NAMED_OBJECT.fullmatch(value.strip()):
+        return value.strip()
+    if not isinstance(value, str) and callable(getattr(value, "send_task", None)):
+        return value
+    raise Refused('a Celery app, or its module and name, such as "proj.celery:app"')
+
+
+def broker(value: object) -> str:
+    if isinstance(value, str) and value.strip() and not _UNFIT_FOR_URLS.search(value.strip()):
+        return value.strip()
+    raise Refused('an address such as "redis://host:6379/0" or "host:9092,host:9092"', secret=True)
+
+
+def options(value: object) -> Mapping[str, Any]:
+    """A mapping, or the same as a JSON object in a text."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = json.loads(value)
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return dict(value)
+    raise Refused("a mapping of names to values (in the environment a JSON object)", secret=True)
+
+
+def queue_name(value: object) -> str:
+    if isinstance(value, str) and _QUEUE_NAME.fullmatch(value.strip()):
+        return value.strip()
+    raise Refused('a name of letters, digits and . _ -, such as "koala"')
 
 
 def properties_by_event(value: object) -> Mapping[str, tuple[str, ...]]:

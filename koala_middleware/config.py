@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, Literal, Self
 
@@ -21,6 +22,13 @@ HOSTED_ENDPOINT = "https://api.getkoala.com"
 HOSTED_APP = "https://app.getkoala.com"
 
 _LONGEST_SHOWN = 80
+
+# By transport: the module it stands on, the setting it cannot do without, and what that takes.
+_ENGINES = {
+    "celery": ("celery", "celery_app", 'your Celery app or where it is, such as "proj.celery:app"'),
+    "kafka": ("confluent_kafka", "broker", 'brokers to begin with, such as "host:9092,host:9092"'),
+    "redis": ("redis", "broker", 'an address such as "redis://host:6379/0"'),
+}
 
 
 def setting(
@@ -185,6 +193,37 @@ class KoalaConfig:
     shutdown_timeout: float = setting(
         2.0, checks.seconds(0), "Longest that the end of the process waits for delivery."
     )
+    transport: Literal["http", "celery", "kafka", "redis"] = setting(
+        "http",
+        checks.one_of("http", "celery", "kafka", "redis"),
+        'Where batches go: by "http" to the endpoint, or to a broker that workers of yours empty '
+        "(docs/transports.md).",
+    )
+    celery_app: Any = setting(
+        None,
+        checks.maybe(checks.celery_app),
+        'For transport="celery": your Celery app, or where it is: "proj.celery:app".',
+    )
+    broker: str | None = setting(
+        None,
+        checks.maybe(checks.broker),
+        'For transport="redis" ("redis://host:6379/0") and "kafka" ("host:9092,host:9092"); never shown.',
+        secret=True,
+    )
+    broker_options: Mapping[str, Any] | None = setting(
+        None,
+        checks.maybe(checks.options),
+        'Options of the broker\'s client, such as {"security.protocol": "SASL_SSL"}; never shown.',
+        secret=True,
+    )
+    queue: str = setting(
+        "koala", checks.queue_name, "What the broker calls the queues, streams or topic of our batches."
+    )
+    shards: int = setting(
+        4,
+        checks.whole_number(1),
+        "Queues (Celery) or streams (Redis) that people are spread over; each is emptied in order.",
+    )
     outbox: str | None = setting(
         None,
         checks.maybe(checks.directory),
@@ -219,6 +258,19 @@ class KoalaConfig:
             raise KoalaConfigError(
                 "outbox", "missing", 'a directory, since delivery="relay" hands over there'
             )
+        if self.enabled and self.transport != "http":
+            self._check_engine(self.transport)
+
+    def _check_engine(self, transport: str) -> None:
+        client, setting_, expected = _ENGINES[transport]
+        if find_spec(client) is None:
+            install = f"pip install 'koala-middleware[{transport}]'"
+            raise KoalaConfigError("transport", repr(transport), f"a transport that is installed: {install}")
+        given = getattr(self, setting_)
+        if given is None:
+            raise KoalaConfigError(setting_, "missing", f'{expected}, for transport="{transport}"')
+        if transport == "redis" and not given.startswith(("redis://", "rediss://", "unix://")):
+            raise KoalaConfigError(setting_, "hidden (it is a secret)", expected)
 
     def _checked(self, declared: Field[Any]) -> object:
         given = getattr(self, declared.name)

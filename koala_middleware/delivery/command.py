@@ -59,9 +59,18 @@ def _register_outbox(subcommands: Subcommands) -> None:
 def _register_relay(subcommands: Subcommands) -> None:
     relay = subcommands.add_parser(
         "relay",
-        help="deliver a durable outbox from a process of its own",
-        description='Delivers what web workers with delivery="relay" and dead processes leave.',
+        help="deliver a durable outbox, or what a broker holds, from a process of its own",
+        description='Delivers what web workers with delivery="relay" and dead processes leave in an outbox, or '
+        'what web workers with transport="kafka" or "redis" hand over.',
     )
+    relay.add_argument(
+        "--from",
+        dest="source",
+        choices=("outbox", "kafka", "redis"),
+        default="outbox",
+        help="what to empty: a durable outbox, or a broker that web workers hand over to",
+    )
+    relay.add_argument("--broker", metavar="ADDRESS", help="default: $KOALA_BROKER")
     relay.add_argument("--outbox", metavar="DIRECTORY", help="default: $KOALA_OUTBOX")
     relay.add_argument("--endpoint", metavar="URL", help="default: $KOALA_ENDPOINT")
     relay.add_argument("--key", metavar="pk_…", dest="public_api_key", help="default: $KOALA_PUBLIC_API_KEY")
@@ -136,6 +145,10 @@ def _drop(arguments: argparse.Namespace) -> int:
 
 
 def _relay(arguments: argparse.Namespace) -> int:
+    if arguments.source != "outbox":
+        from koala_middleware.delivery.brokers.command import relay_from_broker  # noqa: PLC0415
+
+        return relay_from_broker(arguments)
     from koala_middleware.config import KoalaConfig  # noqa: PLC0415
     from koala_middleware.delivery import Delivery  # noqa: PLC0415
     from koala_middleware.errors import KoalaConfigError  # noqa: PLC0415

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # Every setting that delivery reads: clients that are equal in these can share a sender.
 _ABOUT_THE_ENDPOINT = ("public_api_key", "endpoint", "user_agent", "request_timeout", "concurrency")
+_ABOUT_THE_BROKER = ("transport", "celery_app", "broker", "broker_options", "queue", "shards")
 _ABOUT_TIME = ("delivery", "flush_interval", "shutdown_timeout", "alarm_after", "on_delivery")
 _ABOUT_ROOM = (
     "outbox",
@@ -31,7 +32,7 @@ _ABOUT_ROOM = (
     "outbox_max_age",
     "overflow",
 )
-_SETTINGS = _ABOUT_THE_ENDPOINT + _ABOUT_TIME + _ABOUT_ROOM
+_SETTINGS = _ABOUT_THE_ENDPOINT + _ABOUT_THE_BROKER + _ABOUT_TIME + _ABOUT_ROOM
 
 
 class _Process:
@@ -53,11 +54,10 @@ _of_parents: list[Sender] = []
 def prepare(config: KoalaConfig) -> None:
     """Loads what delivers while the app starts, so that no request has to share the time it takes; nor does who
     only imports the package: half of its import was this."""
-    from koala_middleware.delivery import sender  # noqa: F401, PLC0415  (see above)
-    from koala_middleware.delivery.http import prepare as prepare_http  # noqa: PLC0415  (see above)
+    from koala_middleware.delivery import sender, transport  # noqa: F401, PLC0415  (see above)
 
     if config.delivery != "relay":
-        prepare_http()
+        transport.prepare(config)
 
 
 def sender_for(config: KoalaConfig) -> Sender:

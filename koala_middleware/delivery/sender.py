@@ -21,7 +21,7 @@ from koala_middleware.delivery.logbook import Logbook, log
 from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.delivery.outbox import Outbox
 from koala_middleware.delivery.report import DeliveryEvent, DeliveryReport, DeliveryStats, Health, State
-from koala_middleware.delivery.transport import Transport, transport_for
+from koala_middleware.delivery.transport import Transport, destination, transport_for
 from koala_middleware.delivery.worker import Worker
 from koala_middleware.wire import Batch
 
@@ -32,15 +32,19 @@ _GLANCE = 0.25  # seconds between two looks of a flush at whether waiting still 
 
 
 class Sender:
-    """Starts nothing until the first entry."""
+    """Starts nothing until the first entry.
 
-    def __init__(self, config: KoalaConfig) -> None:
+    Args:
+        outbox: Where entries wait; of the kind that the settings name when None.
+    """
+
+    def __init__(self, config: KoalaConfig, outbox: Outbox | None = None) -> None:
         self._config = config
         self.users: WeakSet[object] = WeakSet()
-        self.outbox = outbox_for(config)
+        self.outbox = outbox or outbox_for(config)
         self._gate = Gate()
         self._hook = Hook(config.on_delivery)
-        self._logbook = Logbook(config.endpoint, config.alarm_after)
+        self._logbook = Logbook(destination(config), config.alarm_after)
         self._worker = Worker(config, self.outbox, self._gate, self._logbook, self._hook)
         self._inline = config.delivery == "inline" or _threads_stand_still()
         self._crew = Crew(
@@ -119,7 +123,7 @@ class Sender:
         unserved = _unserved(stats)
         reason = ""
         if gate.state != "open" and gate.answer is not None:
-            reason = f"{self._config.endpoint}: {gate.answer.summary}"
+            reason = f"{destination(self._config)}: {gate.answer.summary}"
         elif unserved >= self._config.alarm_after:
             reason = f"nothing was delivered for {unserved:.0f} s while entries wait"
         ok = gate.state != "held" and unserved < self._config.alarm_after

@@ -6,6 +6,7 @@ Each thread of a crew has its own. Must not know outboxes, retries or order: the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Protocol, runtime_checkable
 
 from koala_middleware.config import KoalaConfig
@@ -43,6 +44,35 @@ class BulkTransport(Transport, Protocol):
 
 def transport_for(config: KoalaConfig) -> Transport:
     """A transport of the kind that the settings name. Loads nothing of the other kinds."""
-    from koala_middleware.delivery.http import HttpTransport  # noqa: PLC0415  (see above)
+    match config.transport:
+        case "celery":
+            from koala_middleware.delivery.brokers.celery import CeleryTransport  # noqa: PLC0415  (see above)
 
-    return HttpTransport(config)
+            return CeleryTransport(config)
+        case "kafka":
+            from koala_middleware.delivery.brokers.kafka import KafkaTransport  # noqa: PLC0415
+
+            return KafkaTransport(config)
+        case "redis":
+            from koala_middleware.delivery.brokers.redis import RedisTransport  # noqa: PLC0415
+
+            return RedisTransport(config)
+        case "http":
+            from koala_middleware.delivery.http import HttpTransport  # noqa: PLC0415
+
+            return HttpTransport(config)
+
+
+def prepare(config: KoalaConfig) -> None:
+    """Loads what the transport stands on while the app starts, so that no request has to share the time."""
+    if config.transport == "http":
+        from koala_middleware.delivery import http  # noqa: PLC0415
+
+        http.prepare()
+    else:
+        import_module(f"koala_middleware.delivery.brokers.{config.transport}")
+
+
+def destination(config: KoalaConfig) -> str:
+    """Where a transport of these settings takes batches, as the log says it: never with a password."""
+    return config.endpoint if config.transport == "http" else f"{config.transport}:{config.queue}"

@@ -9,7 +9,7 @@ import pytest
 
 FRAMEWORKS = {"flask", "django", "fastapi", "starlette", "werkzeug", "uvicorn"}
 HTTP_CLIENTS = {"requests", "urllib3", "httpx", "httpx2", "aiohttp", "http.client"}
-LATER = {"publicsuffixlist", "uuid6", "celery", "importlib.metadata"}
+LATER = {"publicsuffixlist", "uuid6", "celery", "confluent_kafka", "redis", "importlib.metadata"}
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -143,6 +143,13 @@ REFUSED = [
     ("cookie_domain", [5], "[5]", '"auto"'),
     ("cookie_domain", 5, "5", '"auto"'),
     ("cookie_domain", ["example.com", "auto"], "['example.com', 'auto']", "at least two labels"),
+    ("transport", "smtp", "'smtp'", '"http", "celery", "kafka", "redis"'),
+    ("celery_app", "proj.celery", "'proj.celery'", '"proj.celery:app"'),
+    ("celery_app", 5, "5", '"proj.celery:app"'),
+    ("broker", "redis://host /0", "hidden", "redis://host:6379/0"),
+    ("broker_options", "sasl.password", "hidden", "a mapping"),
+    ("queue", "a queue", "'a queue'", "letters, digits"),
+    ("shards", 0, "0", "1 or more"),
 ]
 
 
@@ -181,6 +188,44 @@ def test_a_password_in_the_endpoint_is_refused_and_not_repeated() -> None:
     assert "without user and password" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("transport", "setting", "expected"),
+    [
+        ("celery", "celery_app", '"proj.celery:app", for transport="celery"'),
+        ("kafka", "broker", '"host:9092,host:9092", for transport="kafka"'),
+        ("redis", "broker", '"redis://host:6379/0", for transport="redis"'),
+    ],
+)
+def test_a_transport_without_what_it_needs_is_told_what_that_is(
+    transport: str, setting: str, expected: str
+) -> None:
+    with pytest.raises(KoalaConfigError, match=f"^{setting} is missing") as raised:
+        loaded({"transport": transport})
+
+    assert expected in str(raised.value)
+
+
+def test_a_brokers_address_of_another_kind_is_refused_and_not_repeated() -> None:
+    with pytest.raises(KoalaConfigError) as raised:
+        loaded({"transport": "redis", "broker": "amqp://ada:hunter2@host"})
+
+    assert str(raised.value).startswith("broker is hidden")
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("transport", ["celery", "kafka", "redis"])
+def test_a_transport_whose_extra_is_missing_says_how_to_install_it(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("koala_middleware.config.find_spec", lambda _: None)
+    with pytest.raises(KoalaConfigError, match=r"koala-middleware\[" + transport):
+        loaded({"transport": transport, "celery_app": "proj.celery:app", "broker": "redis://host"})
+
+
+def test_what_is_switched_off_needs_no_engine() -> None:
+    assert not loaded({"transport": "kafka", "enabled": False}).enabled
+
+
 TAKEN = [
     ("cookie_domain", "auto", "auto"),
     ("cookie_domain", "AUTO", "auto"),
@@ -202,6 +247,9 @@ TAKEN = [
     ("concurrency", "8", 8),
     ("consent", "", None),
     ("outbox", "", None),
+    ("celery_app", " proj.celery:app ", "proj.celery:app"),
+    ("broker_options", '{"socket_keepalive": true}', {"socket_keepalive": True}),
+    ("queue", "site.koala", "site.koala"),
     ("exclude_paths", ["/health", "/static/*"], ("/health", "/static/*")),
 ]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +15,8 @@ from typing import Any, TypeVar
 
 import pytest
 import requests
+from support.brokers import RedisServer
+from support.brokers import running as serving
 
 Found = TypeVar("Found")
 
@@ -106,24 +106,8 @@ def url_in(log: Path, process: subprocess.Popen[bytes]) -> str:
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = shutil.which("redis-server")
-    if server is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("CI has to bring redis-server")
-        pytest.skip("needs redis-server: apt-get install redis-server")
-    folder = tmp_path_factory.mktemp("redis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    arguments = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    with running(arguments, folder / "log"):
-        until(lambda: _answers(port), "redis-server answers")
-        yield f"redis://127.0.0.1:{port}/0"
-
-
-def _answers(port: int) -> bool | None:
-    with socket.socket() as connection:
-        return connection.connect_ex(("127.0.0.1", port)) == 0 or None
+    with serving(RedisServer(tmp_path_factory.mktemp("redis"))) as redis:
+        yield f"redis://127.0.0.1:{redis.port}/0"
 
 
 @pytest.fixture(scope="module")
