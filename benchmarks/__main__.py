@@ -9,6 +9,7 @@ one part alone is printed.
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,8 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all if none is named")
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it runs")
     arguments = parser.parse_args()
+    if shutil.which("wrk") is None and "apps" in (arguments.parts or PARTS):
+        raise SystemExit("Whole sites are put under load by wrk, which is missing: apt-get install wrk")
     about_the_machine, parts = machine(), []
     for name in arguments.parts or PARTS:
         began = time.monotonic()

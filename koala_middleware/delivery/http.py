@@ -47,7 +47,7 @@ class HttpTransport:
     def __init__(self, config: KoalaConfig) -> None:
         self._endpoint = config.endpoint
         self._public_api_key = config.public_api_key
-        self._headers = {"User-Agent": config.user_agent, "Accept": "application/json"}
+        self._headers = {"User-Agent": config.user_agent}
         self._json = {**self._headers, "Content-Type": "application/json"}
         self._bulk = {**self._headers, "Content-Type": "application/x-ndjson", "Content-Encoding": "gzip"}
         self._connection: Connection | None = None

@@ -39,6 +39,13 @@ class Listener:
     answer: bytes = b'{"ok": true}'
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *args: object) -> None:
+        pass  # a client that does not believe our certificate hangs up
+
+
 @contextmanager
 def serving(tls: ssl.SSLContext | None = None) -> Iterator[Listener]:
     listener = Listener()
@@ -72,8 +79,7 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[Listener]:
         def log_message(self, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     listener.port = server.server_address[1]
