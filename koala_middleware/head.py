@@ -6,7 +6,7 @@ sees whom the app has found out already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, Protocol
 
 from koala_middleware.cookie import read_cookies
@@ -42,10 +42,11 @@ class RequestHead(Protocol):
 class AsgiHead:
     """A request as ASGI's connection scope."""
 
-    __slots__ = ("_scope",)
+    __slots__ = ("_fields", "_scope")
 
     def __init__(self, scope: MutableMapping[str, Any]) -> None:
         self._scope = scope
+        self._fields: dict[bytes, bytes] | None = None
 
     @property
     def method(self) -> str:
@@ -74,9 +75,11 @@ class AsgiHead:
         return client[0] if client else None
 
     def header(self, name: str) -> str | None:
-        wanted = name.lower().encode("latin-1", "replace")
-        found = [value for key, value in self._scope.get("headers", ()) if key.lower() == wanted]
-        return b", ".join(found).decode("latin-1") if found else None
+        # Gathered when first asked for: an exchange that says something asks five times, one that says nothing never.
+        if self._fields is None:
+            self._fields = _joined(self._scope.get("headers", ()))
+        found = self._fields.get(name.lower().encode("latin-1", "replace"))
+        return None if found is None else found.decode("latin-1")
 
     @property
     def cookies(self) -> Mapping[str, str]:
@@ -90,6 +93,14 @@ class AsgiHead:
             if name == b"cookie":
                 fields.append(value)
         return b"; ".join(fields).decode("latin-1")
+
+
+def _joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    joined: dict[bytes, bytes] = {}
+    for name, value in fields:
+        key = name.lower()
+        joined[key] = joined[key] + b", " + value if key in joined else value
+    return joined
 
 
 class WsgiHead:
