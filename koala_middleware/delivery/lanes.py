@@ -114,6 +114,7 @@ class Lanes:
 
     def __init__(self, linger: float) -> None:
         self._linger = linger
+        self._quiet = quiet(linger)
         self._beat = beat(linger)
         self._lanes: dict[str, Lane] = {}
         self._fresh: list[Lane] = []
@@ -350,12 +351,12 @@ class Lanes:
 
     def _gathered(self, lane: Lane) -> float:
         """When no more of this person's entries are waited for."""
-        if lane.failures or lane.items[0].round < self.round:
+        if lane.latest == lane.began or lane.failures or lane.items[0].round < self.round:
             return lane.due
         return self._gathered_by(lane.latest, lane.began)
 
     def _gathered_by(self, latest: float, began: float) -> float:
-        quiet_from = latest + quiet(self._linger)
+        quiet_from = latest + self._quiet
         if self._beat:
             quiet_from = math.ceil(quiet_from / self._beat) * self._beat
         return min(quiet_from, began + self._linger)
