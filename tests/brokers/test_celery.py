@@ -10,9 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 from celery import Celery, signals
+from celery.exceptions import Reject
 from kombu import Queue
 from support.brokers import Broker
 from support.chains import KINDS, Chain, chained, delivering, web_config, working
+from support.crowd import Crowd
 from support.workers import celery_settings, celery_worker, until
 
 from koala_middleware.config import KoalaConfig
@@ -76,6 +78,34 @@ def test_tasks_wait_in_place_while_the_endpoint_is_away_and_refused_entries_are_
         (kept,) = refused_entries(directory)
         assert kept.as_json()["entry"]["message_id"] == "bad"
         assert kept.reason == "HTTP 400"
+
+
+def test_a_message_given_back_in_a_long_outage_is_the_next_again(rabbit: Broker, tmp_path: Path) -> None:
+    url = f"amqp://guest:guest@127.0.0.1:{rabbit.port}//"
+    command, environment = celery_worker(url, "long")
+    with (
+        Collector() as endpoint,
+        delivering(web_config(tmp_path, **celery_settings(url, "long"))) as delivery,
+    ):
+        endpoint.answer(*[503] * 5)  # tried for seconds
+        crowd = Crowd("long", delivery, lambda: endpoint.batches, people=5)
+        for _ in range(4):
+            crowd.speaks(1)
+            assert delivery.flush(20).complete  # as messages of their own
+        environment["PATIENCE"] = "0.5"
+        with working((command, environment), endpoint, tmp_path / "worker.log") as worker:
+            until(lambda: not crowd.missing, "all is delivered")
+            assert "rejected" in worker.log.read_text() or "Reject" in worker.log.read_text()
+    assert not crowd.out_of_order
+
+
+def test_a_bug_of_ours_gives_the_message_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("shop", set_as_current=False)
+    relay = add_task(app, KoalaConfig(public_api_key="pk_test"))
+    monkeypatch.setattr(relay, "take", lambda *_: 1 / 0)
+    with pytest.raises(Reject) as given_back:
+        app.tasks[TASK]("pk_test", "{}")
+    assert vars(given_back.value)["requeue"]
 
 
 def test_the_workers_log_says_what_became_of_a_task_and_not_of_whom(on_redis: Chain) -> None:

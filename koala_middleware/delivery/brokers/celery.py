@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from kombu import Connection
 
 TASK = "koala_middleware.deliver"
-PATIENCE = 600  # seconds; RabbitMQ takes a message back after 1800, Redis (kombu) gives it twice after 3600
+PATIENCE = 600.0  # seconds; RabbitMQ takes a message back after 1800, Redis (kombu) gives it twice after 3600
 _notices = Notices()
-_GRACE = 60  # seconds until Celery's own limits, for what the site's may be
+_GRACE = 60.0  # seconds until Celery's own limits, for what the site's may be
 _ONE_CONSUMER = {"x-single-active-consumer": True}  # RabbitMQ: others stand by; elsewhere it means nothing
 
 
@@ -150,8 +150,8 @@ def add_task(app: Celery, config: KoalaConfig | None = None) -> Relay:
         acks_late=True,
         reject_on_worker_lost=True,
         acks_on_failure_or_timeout=False,
-        soft_time_limit=PATIENCE + _GRACE,
-        time_limit=PATIENCE + 2 * _GRACE,
+        soft_time_limit=int(PATIENCE + _GRACE),
+        time_limit=int(PATIENCE + 2 * _GRACE),
     )(deliver)
     return relay
 
