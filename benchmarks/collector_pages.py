@@ -62,7 +62,7 @@ def batch(number: int, now: int) -> bytes:
 def fill(database: Path, events: int) -> None:
     ledger = SqliteStore(database).ledger()
     ledger.connection.execute("PRAGMA synchronous = OFF")
-    have = ledger.next_entry_no() - 1
+    have = ledger.entry_numbers(1)[0] - 1
     now = time.time_ns() // 1_000_000
     with tqdm(total=events, initial=have, unit=" events", unit_scale=True) as bar:
         for first in range(have // 30, events // 30, GROUP):

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class GroupLedger(Ledger, Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """Commit at the end, undo on an exception."""
 
-    def next_request_no(self) -> int: ...
+    def request_numbers(self, count: int) -> Sequence[int]: ...
     def keep_requests(self, requests: list[Arrived]) -> None: ...
     def count_requests(self, minutes: dict[tuple[int, str], tuple[int, int]]) -> None: ...
     def close(self) -> None: ...
@@ -178,8 +178,8 @@ class Writer:
 def _write(ledger: GroupLedger, group: list[Arrived]) -> list[int]:
     """One transaction for the group. Answers how many entries of each request were new."""
     with ledger.transaction():
-        for arrived in group:
-            arrived.request_no = ledger.next_request_no()
+        for arrived, number in zip(group, ledger.request_numbers(len(group)), strict=True):
+            arrived.request_no = number
         taken = [arrived for arrived in group if arrived.batch is not None]
         new = iter(record(ledger, [(a.request_no, a.batch) for a in taken if a.batch is not None]))
         counts = [next(new) if arrived.batch is not None else 0 for arrived in group]
