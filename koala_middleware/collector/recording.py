@@ -85,7 +85,9 @@ class Ledger(identity.Ledger, Protocol):
         """The stored entry came again, this time with a name."""
 
     def turns(self, profile: int) -> list[Turn]: ...
-    def keep_turns(self, profile: int, old: Sequence[Turn], new: Sequence[Turn]) -> None: ...
+    def keep_turns(self, changed: Mapping[int, tuple[Sequence[Turn], Sequence[Turn]]]) -> None:
+        """By profile: its turns as they were and as they are now."""
+
     def with_entries(self, stretches: Collection[Stretch], before: int) -> set[Stretch]:
         """Those of the stretches that hold entries older, by number, than `before`."""
 
@@ -223,15 +225,18 @@ class _Group:
 
     def _take_turns(self) -> None:
         """All turns first: people are summed up anew by the turns as the whole group leaves them."""
-        handed_over: list[tuple[Stretch, int | None]] = []
+        changed: dict[int, tuple[list[Turn], list[Turn]]] = {}
         for profile, namings in self.namings.items():
             old = self.ledger.turns(profile)
             new = list(old)
             identity.name(self.ledger, profile, new, namings)
             if new != old:
-                self.ledger.keep_turns(profile, old, new)
-                handed_over += identity.changes(profile, old, new)
-        if handed_over:
+                changed[profile] = old, new
+        if changed:
+            self.ledger.keep_turns(changed)
+            handed_over = [
+                each for profile, was in changed.items() for each in identity.changes(profile, *was)
+            ]
             moved = self.ledger.with_entries({stretch for stretch, _ in handed_over}, self.first_new)
             self._hand_over([each for each in handed_over if each[0] in moved])
 

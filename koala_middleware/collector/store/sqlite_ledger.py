@@ -207,7 +207,11 @@ class SqliteLedger:
             self._turns[profile] = turns
         return turns
 
-    def keep_turns(self, profile: int, old: Sequence[Turn], new: Sequence[Turn]) -> None:
+    def keep_turns(self, changed: Mapping[int, tuple[Sequence[Turn], Sequence[Turn]]]) -> None:
+        for profile, (old, new) in changed.items():
+            self._keep_turns(profile, old, new)
+
+    def _keep_turns(self, profile: int, old: Sequence[Turn], new: Sequence[Turn]) -> None:
         gone = [(profile, *turn.since) for turn in old if turn not in new]
         added = [(profile, *turn.since, turn.person) for turn in new if turn not in old]
         if gone:
