@@ -34,6 +34,7 @@ _NETWORK = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
+# Nothing here runs long enough to be worth compiling (jit=off).
 # The writer only looks things up by key. A plan made while tables were small must not scan them once they are large.
 _BY_KEY = ("SET enable_seqscan = off", "SET enable_hashjoin = off", "SET enable_mergejoin = off")
 
@@ -168,7 +169,7 @@ def _engine(url: URL) -> Engine:
     missing = {name: value for name, value in _NETWORK.items() if name not in url.query}
     return create_engine(
         url.update_query_dict(missing),
-        connect_args={"options": f"{url.query.get('options', '')} -csearch_path=koala"},
+        connect_args={"options": f"{url.query.get('options', '')} -csearch_path=koala -cjit=off"},
         pool_size=_CONNECTIONS,
         max_overflow=_CONNECTIONS,
         pool_timeout=_PATIENCE,

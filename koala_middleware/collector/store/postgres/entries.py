@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg import Connection
+from psycopg.errors import UniqueViolation
 
 from koala_middleware.collector.identity import Stretch
 from koala_middleware.collector.recording import Known, Row
@@ -20,19 +21,38 @@ def add(connection: Connection[Any], rows: Sequence[Row]) -> Mapping[Place, Know
     `message` decides: of two collectors that bring one message at once, the second waits for the first one's commit
     and then finds it there. In order, so that no two groups wait for each other.
     """
-    new = {
-        number
-        for (number,) in connection.execute(
-            "INSERT INTO message (project_no, message_id, entry_no, received_at) SELECT * FROM "
-            "unnest(%s::bigint[], %s::bytea[], %s::bigint[], %s::bigint[]) ORDER BY 2, 1 "
-            "ON CONFLICT DO NOTHING RETURNING entry_no",
-            _columns([(row.project, row.message_id, row.entry_no, row.received_at) for row in rows]),
-        )
-    }
+    in_order = sorted(rows, key=lambda row: (row.message_id, row.project))
+    if _all_new(connection, in_order):
+        _copy(connection, rows)
+        return {}
+    new = _new(connection, in_order)
     _copy(connection, [row for row in rows if row.entry_no in new])
-    return (
-        {} if len(new) == len(rows) else _known(connection, [row for row in rows if row.entry_no not in new])
+    return _known(connection, [row for row in in_order if row.entry_no not in new])
+
+
+def _all_new(connection: Connection[Any], rows: Sequence[Row]) -> bool:
+    """The usual case in half the time: ON CONFLICT makes PostgreSQL write every row twice to its log."""
+    try:
+        with (
+            connection.transaction(),
+            connection.cursor().copy("COPY message FROM STDIN (FORMAT BINARY)") as copy,
+        ):
+            copy.set_types(("int8", "bytea", "int8"))
+            for row in rows:
+                copy.write_row((row.project, row.message_id, row.entry_no))
+    except UniqueViolation:
+        return False
+    return True
+
+
+def _new(connection: Connection[Any], rows: Sequence[Row]) -> set[int]:
+    """The numbers of the entries whose messages are new."""
+    added = connection.execute(
+        "INSERT INTO message (project_no, message_id, entry_no) SELECT * FROM "
+        "unnest(%s::bigint[], %s::bytea[], %s::bigint[]) ORDER BY 2, 1 ON CONFLICT DO NOTHING RETURNING entry_no",
+        _columns([(row.project, row.message_id, row.entry_no) for row in rows]),
     )
+    return {number for (number,) in added}
 
 
 def _copy(connection: Connection[Any], rows: Sequence[Row]) -> None:
@@ -46,8 +66,7 @@ def _known(connection: Connection[Any], rows: Sequence[Row]) -> dict[Place, Know
     stored = connection.execute(
         "SELECT project_no, message_id, message.entry_no, person_no "
         "FROM unnest(%s::bigint[], %s::bytea[]) AS given(project_no, message_id) "
-        "JOIN message USING (project_no, message_id) LEFT JOIN entry USING (project_no, message_id, entry_no, "
-        "received_at)",
+        "JOIN message USING (project_no, message_id) LEFT JOIN entry USING (project_no, message_id, entry_no)",
         _columns([(row.project, row.message_id) for row in rows]),
     )
     return {(project, message_id): Known(number, person) for project, message_id, number, person in stored}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, sql
 
 from koala_middleware.collector.store import CHUNK
 from koala_middleware.collector.store.postgres.names import hold_profiles
-from koala_middleware.collector.store.postgres.partitions import DAY, drop, lock, pieces
+from koala_middleware.collector.store.postgres.partitions import DAY, Piece, drop, lock, pieces
 
 # A drop waits for whoever reads the table, and all others wait for the drop: better to try again in an hour.
 _PATIENCE = "2s"
@@ -22,23 +22,40 @@ class Expiry:
     """One ledger's way through what may go."""
 
     def __init__(self) -> None:
+        self._forgotten = 0  # the last entry of the oldest piece whose message is forgotten
         self._walked: int | None = None  # the last profile looked at, after pieces were dropped
 
     def expire_entries(self, connection: Connection[Any], before: int) -> int:
-        """Drop pieces whose entries all arrived before a moment; forget up to CHUNK of their messages."""
+        """Drop pieces whose entries all arrived before a moment, once up to CHUNK messages a call are forgotten."""
         connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'".encode())
         lock(connection)
-        there = pieces(connection)
-        old = [piece for piece in there if piece.end * DAY <= before]
-        for piece in old:
-            drop(connection, piece)
-            connection.execute("DELETE FROM hourly WHERE day >= %s AND day < %s", (piece.start, piece.end))
-            self._walked = 0
-        left = [piece.start * DAY for piece in there if piece not in old]
-        return connection.execute(
-            "DELETE FROM message WHERE ctid = ANY(ARRAY(SELECT ctid FROM message WHERE received_at < %s LIMIT %s))",
-            (min(left, default=before), CHUNK),
-        ).rowcount
+        count = 0
+        for piece in pieces(connection):
+            if piece.end * DAY > before:
+                break
+            count += self._forget_messages(connection, piece, CHUNK - count)
+            if count >= CHUNK:
+                break
+            self._drop(connection, piece)
+        return count
+
+    def _forget_messages(self, connection: Connection[Any], piece: Piece, limit: int) -> int:
+        (count, last) = connection.execute(
+            sql.SQL(
+                "WITH next AS (SELECT project_no, message_id, entry_no FROM {} WHERE entry_no > %s "
+                "ORDER BY entry_no LIMIT %s), forgotten AS (DELETE FROM message USING next "
+                "WHERE message.message_id = next.message_id AND message.project_no = next.project_no) "
+                "SELECT count(*), max(entry_no) FROM next"
+            ).format(sql.Identifier(piece.table)),
+            (self._forgotten, limit),
+        ).fetchone() or (0, None)
+        self._forgotten = last or self._forgotten
+        return int(count)
+
+    def _drop(self, connection: Connection[Any], piece: Piece) -> None:
+        drop(connection, piece)
+        connection.execute("DELETE FROM hourly WHERE day >= %s AND day < %s", (piece.start, piece.end))
+        self._forgotten = self._walked = 0
 
     def expire_people(self, connection: Connection[Any], before: int) -> int:
         """Delete up to CHUNK people last seen before a moment, then profiles of which nothing is left."""

@@ -52,10 +52,8 @@ CREATE TABLE koala.message (
     project_no BIGINT NOT NULL,
     message_id BYTEA NOT NULL,
     entry_no BIGINT NOT NULL,
-    received_at BIGINT NOT NULL,
     PRIMARY KEY (message_id, project_no)
 );
-CREATE INDEX message_received ON koala.message (received_at);
 
 CREATE TABLE koala.entry (
     entry_no BIGINT NOT NULL,
@@ -144,6 +142,7 @@ CREATE TABLE koala.request (
     size INTEGER NOT NULL,
     body TEXT NOT NULL
 );
+ALTER TABLE koala.request ALTER body SET STORAGE EXTERNAL;  -- gone too soon to be worth compressing
 CREATE INDEX request_outcome ON koala.request (outcome, request_no);
 
 CREATE TABLE koala.login (name TEXT COLLATE "C" PRIMARY KEY, password_hash TEXT NOT NULL);
