@@ -32,17 +32,17 @@ def erase(ledger: PostgresLedger, email: str) -> dict[str, Any]:
 
 def _held(ledger: PostgresLedger, person: int) -> list[Stretch]:
     """The person's stretches, locked in the order of names.py; again when a profile came along meanwhile."""
-    held: set[int] = set()
+    held: set[int] | None = None
     while True:
         rows = ledger.connection.execute(
             "SELECT DISTINCT profile_no FROM turn WHERE person_no = %s", (person,)
         )
         profiles = {profile for (profile,) in rows}
-        if held and profiles <= held:
+        if held is not None and profiles <= held:
             return ledger.stretches_of(person)
         hold_profiles(ledger.connection, profiles)
         hold_people(ledger.connection, [person])
-        held = {*held, *profiles, NOBODY}  # never empty: the next round only looks
+        held = profiles | (held or set())
 
 
 def _erase(ledger: PostgresLedger, person: int, email: str, stretches: Sequence[Stretch]) -> dict[str, Any]:
