@@ -160,13 +160,14 @@ def test_a_new_email_that_comes_to_both_at_once_is_one_person(collide: Collide, 
 
 
 def test_what_a_visitor_does_while_another_collector_learns_the_name_is_summed_up(
-    collide: Collide, store: PostgresStore
+    ledgers: tuple[ForgettingLedger, ForgettingLedger], collide: Collide, store: PostgresStore
 ) -> None:
+    write(ledgers[0], profile_id="laptop", events=[event("One")])
     said = {"traits": {"plan": "pro"}, "sent_at": "2026-01-01T10:00:00Z"}
     collide(batch(profile_id="laptop", identifies=[said]), batch(profile_id="laptop", email=ADA))
     with store.reader() as reader:
         (ada,) = reader.people(10)
-        assert [entry.email for entry in reader.entries(0, 10)] == [ADA, ADA]
+        assert [entry.email for entry in reader.entries(0, 10)] == [ADA, ADA, ADA]
     assert [trait.name for trait in ada.traits] == ["plan"]
     assert ada.first_seen == int(datetime(2026, 1, 1, 10, tzinfo=UTC).timestamp()) * 1000
 
@@ -208,6 +209,16 @@ def test_erasing_waits_for_what_is_just_being_stored_and_takes_it_along(
         assert (reader.people(10), reader.entries(0, 10)) == ([], [])
 
 
+def test_who_comes_back_while_being_erased_is_somebody_new(
+    ledgers: tuple[ForgettingLedger, ForgettingLedger], collide: Collide, store: PostgresStore
+) -> None:
+    write(ledgers[0], email=ADA, events=[event("One")])
+    collide(lambda ledger: ledger.erase(ADA), batch(email=ADA, events=[event("Two")]))
+    with store.reader() as reader:
+        (ada,) = reader.people(10)
+        assert [entry.name for entry in reader.timeline(ada.person_no, 10)] == ["Two"]
+
+
 def test_whoever_reads_on_from_a_number_misses_nothing_that_is_committed_later(
     ledgers: tuple[ForgettingLedger, ForgettingLedger], store: PostgresStore
 ) -> None:
@@ -241,8 +252,9 @@ def test_the_live_page_of_one_shows_what_came_to_the_other(serve: Serve, databas
     with one.get("/live/stream", stream=True) as stream:
         lines = stream.iter_lines(decode_unicode=True)
         assert next(lines) == "retry: 1000"
-        other.send(profile_id="laptop", email=ADA, events=[event("Came elsewhere")])
-        assert any("Came elsewhere" in line for line in lines)
+        for name in ("One", "Two", "Three"):
+            other.send(profile_id="laptop", email=ADA, events=[event(name)])
+            assert any(name in line for line in lines)
 
 
 # Trouble
