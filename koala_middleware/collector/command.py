@@ -89,10 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from koala_middleware.collector import create_app  # noqa: PLC0415  (the extra, only for who runs it)
         from koala_middleware.collector.server import serve  # noqa: PLC0415
-        from koala_middleware.collector.store.opening import without_password  # noqa: PLC0415
+        from koala_middleware.collector.settings import milliseconds  # noqa: PLC0415
+        from koala_middleware.collector.store.opening import open_store, without_password  # noqa: PLC0415
     except ImportError as error:
         raise SystemExit(_needs(error)) from None
-    try:
+    with _database_trouble():
         app = create_app(
             arguments.database,
             arguments.keys,
@@ -103,10 +104,8 @@ def run(arguments: argparse.Namespace) -> int:
             key_rate=arguments.key_rate,
             login_header=arguments.login_header,
         )
-    except ValueError as error:
-        raise SystemExit(f"koala-middleware collector: {error}") from None
-    except ImportError as error:
-        raise SystemExit(_needs(error, "collector,postgres")) from None
+        with closing(open_store(arguments.database, milliseconds(arguments.keep))) as store:
+            store.prepare()  # as the app does when it starts; here trouble is said in one sentence
     if arguments.host not in LOOPBACK and arguments.login_header is None:
         _warn(f"Listening on {arguments.host}. Unless there is a user, whoever reaches it sees everything:")
         _warn(f"  koala-middleware collector user add NAME --database {without_password(arguments.database)}")

@@ -339,7 +339,8 @@ def test_a_database_that_cannot_be_used_is_said_in_a_sentence_without_the_passwo
         assert process.wait(DEADLINE) != 0
         assert process.stderr is not None
         errors = process.stderr.read()
-    assert said in errors
+    assert errors.startswith(f"koala-middleware collector: {said}")
+    assert errors.count("\n") == 1, "a sentence, no traceback"
     assert "hush" not in errors
 
 

@@ -51,12 +51,15 @@ class PostgresStore:
 
     def prepare(self) -> None:
         """Bring the schema up to date, and make room for what comes."""
+        self._migrate()
+        now = now_ms()
+        with told():
+            self._partitions.cover(now, now + DAY)
+
+    def _migrate(self) -> None:
         try:
-            with told():
-                with self._engine.begin() as connection:
-                    migrate(connection)
-                now = now_ms()
-                self._partitions.cover(now, now + DAY)
+            with told(), self._engine.begin() as connection:
+                migrate(connection)
         except Away as away:
             raise Away(f"Cannot use the database {shown(self.url)}: {away}") from None
 
@@ -128,7 +131,7 @@ class PostgresStore:
         return str(self._one("SELECT value FROM meta WHERE name = 'secret'"))
 
     def keep_login(self, name: str, password_hash: str) -> None:
-        self.prepare()
+        self._migrate()
         self._change(
             "INSERT INTO login VALUES (:name, :password_hash) "
             "ON CONFLICT (name) DO UPDATE SET password_hash = excluded.password_hash",
@@ -137,7 +140,7 @@ class PostgresStore:
         )
 
     def drop_login(self, name: str) -> bool:
-        self.prepare()
+        self._migrate()
         return self._change("DELETE FROM login WHERE name = :name", name=name) > 0
 
     def _change(self, sql: str, **values: str) -> int:
