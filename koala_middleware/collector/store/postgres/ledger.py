@@ -95,10 +95,11 @@ class PostgresLedger:
         """Whoever is named, and whose the profiles are. A person erased meanwhile is a new one."""
         while True:
             found, new = names.numbers(self.connection, names.PERSON, named)
-            held = names.hold_people(self.connection, {*found.values(), *owners}) if found or owners else {}
-            self._emails.update(held)
-            self._settle({found[name]: name for name in new})
-            if all(number in held for number in found.values()):
+            made = {found[name]: name for name in new}  # nobody else sees these yet
+            to_hold = {*found.values(), *owners} - made.keys()
+            self._emails = made | (names.hold_people(self.connection, to_hold) if to_hold else {})
+            self._settle(made)
+            if all(number in self._emails for number in found.values()):
                 self._people = found
                 return
 

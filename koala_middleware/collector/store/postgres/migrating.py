@@ -16,7 +16,8 @@ _STEPS = Path(__file__).parent / "migrations"
 def migrate(connection: Connection) -> None:
     """Do the steps that are missing, all or none, in the transaction under way. Raises RuntimeError."""
     connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
-    connection.execute(text("CREATE SCHEMA IF NOT EXISTS koala"))
+    if connection.scalar(text("SELECT to_regnamespace('koala')")) is None:
+        connection.execute(text("CREATE SCHEMA koala"))
     config = Config()
     config.set_main_option("script_location", str(_STEPS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
