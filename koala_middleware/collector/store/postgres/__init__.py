@@ -35,8 +35,15 @@ _NETWORK = {
     "tcp_user_timeout": "20000",
 }
 # Nothing here runs long enough to be worth compiling (jit=off).
-# The writer only looks things up by key. A plan made while tables were small must not scan them once they are large.
-_BY_KEY = ("SET enable_seqscan = off", "SET enable_hashjoin = off", "SET enable_mergejoin = off")
+_WRITING = (
+    # The writer only looks things up by key: a plan made while tables were small must not scan them once
+    # they are large.
+    "SET enable_seqscan = off",
+    "SET enable_hashjoin = off",
+    "SET enable_mergejoin = off",
+    # A collector that stops dead in a transaction must not hold up the others for longer.
+    "SET idle_in_transaction_session_timeout = '30s'",
+)
 
 
 class PostgresStore:
@@ -72,7 +79,7 @@ class PostgresStore:
         checked_out.detach()  # the ledger's own, for as long as it lives
         connection.autocommit = True
         connection.isolation_level = IsolationLevel.READ_COMMITTED
-        for setting in _BY_KEY:
+        for setting in _WRITING:
             connection.execute(setting)
         return connection
 

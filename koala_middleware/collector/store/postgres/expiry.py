@@ -22,7 +22,8 @@ class Expiry:
     """One ledger's way through what may go."""
 
     def __init__(self) -> None:
-        self._forgotten = 0  # the last entry of the oldest piece whose message is forgotten
+        self._begun: Piece | None = None
+        self._forgotten = 0  # the last entry of that piece whose message is forgotten
         self._walked: int | None = None  # the last profile looked at, after pieces were dropped
 
     def expire_entries(self, connection: Connection[Any], before: int) -> int:
@@ -40,6 +41,8 @@ class Expiry:
         return count
 
     def _forget_messages(self, connection: Connection[Any], piece: Piece, limit: int) -> int:
+        if piece != self._begun:
+            self._begun, self._forgotten = piece, 0
         (count, last) = connection.execute(
             sql.SQL(
                 "WITH next AS (SELECT project_no, message_id, entry_no FROM {} WHERE entry_no > %s "
@@ -55,7 +58,7 @@ class Expiry:
     def _drop(self, connection: Connection[Any], piece: Piece) -> None:
         drop(connection, piece)
         connection.execute("DELETE FROM hourly WHERE day >= %s AND day < %s", (piece.start, piece.end))
-        self._forgotten = self._walked = 0
+        self._walked = 0
 
     def expire_people(self, connection: Connection[Any], before: int) -> int:
         """Delete up to CHUNK people last seen before a moment, then profiles of which nothing is left."""
@@ -68,13 +71,17 @@ class Expiry:
 
 
 def _forget_people(connection: Connection[Any], before: int) -> int:
-    seen = "coalesce(last_seen, 0) < %s"
-    old = connection.execute(f"SELECT person_no FROM person WHERE {seen} LIMIT %s".encode(), (before, CHUNK))
+    old = connection.execute(
+        "SELECT person_no FROM person WHERE last_seen < %s UNION ALL "
+        "SELECT person_no FROM person WHERE last_seen IS NULL LIMIT %s",
+        (before, CHUNK),
+    )
     people = [person for (person,) in old]
     profiles = connection.execute("SELECT DISTINCT profile_no FROM turn WHERE person_no = ANY(%s)", (people,))
     hold_profiles(connection, {profile for (profile,) in profiles})
     held = connection.execute(
-        f"SELECT person_no FROM person WHERE person_no = ANY(%s) AND {seen} ORDER BY 1 FOR UPDATE".encode(),
+        "SELECT person_no FROM person WHERE person_no = ANY(%s) AND coalesce(last_seen, 0) < %s ORDER BY 1 "
+        "FOR UPDATE",
         (people, before),
     )
     gone = [person for (person,) in held]

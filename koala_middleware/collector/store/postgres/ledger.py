@@ -15,7 +15,7 @@ from psycopg import Connection
 from koala_middleware.collector.addresses import company_domain
 from koala_middleware.collector.identity import NOBODY, Moment, Stretch, Turn, stretches
 from koala_middleware.collector.recording import HOUR, Known, Row
-from koala_middleware.collector.store.postgres import entries, erasure, names, requests
+from koala_middleware.collector.store.postgres import entries, erasure, names, recent
 from koala_middleware.collector.store.postgres.expiry import Expiry
 from koala_middleware.collector.store.postgres.partitions import DAY, Partitions
 from koala_middleware.collector.store.postgres.reader import storable
@@ -335,8 +335,8 @@ class PostgresLedger:
         rows = self._execute("SELECT nextval('request_number') FROM generate_series(1, %s)", count)
         return [number for (number,) in rows]
 
-    def keep_requests(self, requests_: list[Arrived]) -> None:
-        requests.keep(self.connection, requests_)
+    def keep_requests(self, requests: list[Arrived]) -> None:
+        recent.keep(self.connection, requests)
 
     def count_requests(self, minutes: dict[tuple[int, str], tuple[int, int]]) -> None:
         self._many(

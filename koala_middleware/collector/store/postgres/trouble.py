@@ -17,7 +17,7 @@ from koala_middleware.collector.writer import Away, Collided
 
 _COLLISIONS = (errors.DeadlockDetected, errors.SerializationFailure)
 # The server stops, starts, is full or only reads: it may be otherwise soon.
-_NOT_NOW = ("08", "53", "57P", "25006")
+_NOT_NOW = ("08", "53", "57P", "25006", "25P03")
 
 
 @contextmanager
