@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -20,12 +21,13 @@ from support.collecting import DEADLINE, KEY, Serve, event, until
 from support.collector_process import AGENT, batch_url, started
 from support.postgresql import Cluster, cluster
 
+from koala_middleware.collector import retention
 from koala_middleware.collector.payload import read_person_batch
 from koala_middleware.collector.recording import record
 from koala_middleware.collector.settings import milliseconds
 from koala_middleware.collector.store import ForgettingLedger
 from koala_middleware.collector.store.opening import open_store
-from koala_middleware.collector.store.postgres import PostgresStore
+from koala_middleware.collector.store.postgres import PostgresStore, expiry
 from koala_middleware.collector.store.postgres.partitions import DAY, Piece, piece_for, pieces, width_for
 from koala_middleware.collector.writer import now_ms
 
@@ -406,3 +408,28 @@ def test_pieces_are_made_ahead_and_on_demand_and_dropped_whole(
     with one.transaction():
         assert one.expire_entries(now_ms() - 90 * DAY) == 1
     assert there() == made
+
+
+def test_what_is_old_goes_a_little_at_a_time_until_all_is_gone(
+    serve: Serve, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (expiry, retention):
+        monkeypatch.setattr(module, "CHUNK", 2)
+    collector = serve(database=database)
+    for day in (0, 0, 1, 40, 80):  # three pieces
+        body = {
+            "profile_id": f"visitor {day}",
+            "email": f"{day}@example.com",
+            "events": [event("x"), event("x")],
+        }
+        old = read_person_batch(KEY, json.dumps(body).encode(), day * DAY + 1)
+        work = collector.app.state.collector.writer.run(lambda ledger, old=old: record(ledger, [(1, old)]))
+        work.result(DEADLINE)
+    collector.send(profile_id="new", events=[event("New")])
+
+    assert asyncio.run(retention.expire(collector.app.state.collector.writer, now_ms() - 90 * DAY)) == 10
+
+    with collector.app.state.collector.store.reader() as reader:
+        assert [entry.name for entry in reader.all_entries()] == ["New"]
+        totals = reader.totals()
+    assert (totals.entries, totals.people, totals.profiles) == (1, 0, 1)
