@@ -34,7 +34,7 @@ class PostgresLedger:
         self._connect = connect
         self._partitions = partitions
         self._open: Connection[Any] | None = None
-        self._kept = names.Kept()
+        self._kept = names.Kept(lambda: self.connection)
         self._expiry = Expiry()
         self._forget_group()
 
@@ -81,7 +81,7 @@ class PostgresLedger:
 
     def expect(self, profiles: Collection[tuple[str, str]], people: Collection[tuple[str, str]]) -> None:
         """Find or make everything at once, and hold it: first profiles, then people."""
-        self._kept.numbers(self.connection, names.PROJECT, {(key,) for key, _ in (*profiles, *people)})
+        self._kept.numbers(names.PROJECT, {(key,) for key, _ in (*profiles, *people)})
         self._hold_profiles({(self.project(key), profile_id) for key, profile_id in profiles})
         owners = {turn.person for turns in self._turns.values() for turn in turns} - {NOBODY}
         self._hold_people({(self.project(key), email) for key, email in people}, owners)
@@ -107,12 +107,12 @@ class PostgresLedger:
         """New people's own companies are those of their emails."""
         domains = {number: (name[0], company_domain(name[1])) for number, name in people.items()}
         places = {number: place for number, place in domains.items() if place[1]}
-        accounts = self._kept.numbers(self.connection, names.ACCOUNT, set(places.values()))
+        accounts = self._kept.numbers(names.ACCOUNT, set(places.values()))
         if places:
             self.join([(accounts[place], number, "") for number, place in places.items()])
 
     def project(self, key: str) -> int:
-        return self._kept.number(self.connection, names.PROJECT, key)
+        return self._kept.number(names.PROJECT, key)
 
     def profile(self, project: int, profile_id: str) -> int:
         return self._profiles[project, profile_id]
@@ -121,10 +121,10 @@ class PostgresLedger:
         return self._people[project, email]
 
     def account(self, project: int, handle: str) -> int:
-        return self._kept.number(self.connection, names.ACCOUNT, project, handle)
+        return self._kept.number(names.ACCOUNT, project, handle)
 
     def label(self, project: int, kind: str, name: str) -> int:
-        return self._kept.number(self.connection, names.LABEL, project, kind, name)
+        return self._kept.number(names.LABEL, project, kind, name)
 
     def email_of(self, person: int) -> tuple[int, str]:
         if person not in self._emails:

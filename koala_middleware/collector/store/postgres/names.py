@@ -12,7 +12,7 @@ left, a rare deadlock by way of companies, PostgreSQL resolves, and the writer t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ Name = tuple[Any, ...]
 _KEPT = 200_000  # numbers held in memory
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """A table of things known by name. `columns` maps each part of the name to its type."""
 
@@ -111,22 +111,22 @@ def hold_profiles(connection: Connection[Any], profiles: Collection[int]) -> Non
 class Kept:
     """Numbers of things that are never deleted, remembered beyond the group."""
 
-    def __init__(self) -> None:
-        self._numbers: dict[tuple[str, Name], int] = {}
+    def __init__(self, connection: Callable[[], Connection[Any]]) -> None:
+        self._connection = connection
+        self._numbers: dict[tuple[Table, Name], int] = {}
 
-    def numbers(self, connection: Connection[Any], table: Table, names: Collection[Name]) -> dict[Name, int]:
-        unknown = [name for name in names if (table.name, name) not in self._numbers]
+    def number(self, table: Table, *name: Any) -> int:
+        number = self._numbers.get((table, name))
+        return number if number is not None else self.numbers(table, [name])[name]
+
+    def numbers(self, table: Table, names: Collection[Name]) -> dict[Name, int]:
+        if len(self._numbers) >= _KEPT:
+            self.forget()
+        unknown = [name for name in names if (table, name) not in self._numbers]
         if unknown:
-            found, _ = numbers(connection, table, unknown)
-            if len(self._numbers) >= _KEPT:
-                self.forget()
-                found, _ = numbers(connection, table, names)
-            self._numbers.update(((table.name, name), number) for name, number in found.items())
-        return {name: self._numbers[table.name, name] for name in names}
-
-    def number(self, connection: Connection[Any], table: Table, *name: Any) -> int:
-        number = self._numbers.get((table.name, name))
-        return number if number is not None else self.numbers(connection, table, [name])[name]
+            found, _ = numbers(self._connection(), table, unknown)
+            self._numbers.update(((table, name), number) for name, number in found.items())
+        return {name: self._numbers[table, name] for name in names}
 
     def forget(self) -> None:
         """After an undone transaction: it may have made some of them."""
