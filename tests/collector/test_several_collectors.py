@@ -19,7 +19,7 @@ import pytest
 import requests
 from support.collecting import DEADLINE, KEY, Serve, event, until
 from support.collector_process import AGENT, batch_url, started
-from support.postgresql import Cluster, cluster
+from support.postgresql import PASSWORD, Cluster, cluster
 
 from koala_middleware.collector import retention
 from koala_middleware.collector.payload import read_person_batch
@@ -298,7 +298,7 @@ def test_while_the_database_is_away_senders_are_asked_to_come_again_and_then_it_
     assert collector.send(profile_id="laptop", email=ADA).ok
 
     own_server.stop("immediate")
-    with caplog.at_level(logging.CRITICAL, logger="koala_middleware.collector"):
+    with caplog.at_level(logging.WARNING, logger="koala_middleware.collector"):
         for answered in (
             collector.send(profile_id="laptop", email=ADA, events=[clicked]),
             collector.get("/people"),
@@ -313,6 +313,10 @@ def test_while_the_database_is_away_senders_are_asked_to_come_again_and_then_it_
         until(lambda: collector.send(profile_id="laptop", events=[clicked]).ok)
     until(lambda: collector.get("/healthz").ok)
     assert collector.timeline(ADA).count("Clicked") == 1
+    away, back = (record.getMessage() for record in caplog.records)
+    assert away.startswith("The database is away, and senders are asked to come again: ")
+    assert back == "The database is back"
+    assert PASSWORD not in caplog.text
 
 
 @pytest.fixture
@@ -361,6 +365,16 @@ def test_a_database_of_a_newer_collector_is_left_alone(
     with postgresql.connection(database) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(RuntimeError, match="a newer version of the collector"):
+        store.prepare()
+
+
+def test_a_database_that_cannot_hold_every_name_is_not_used(postgresql: Cluster) -> None:
+    with postgresql.connection("postgres") as connection:
+        connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    with (
+        closing(PostgresStore(postgresql.url("latin"))) as store,
+        pytest.raises(RuntimeError, match="encoding is LATIN1, expected UTF8"),
+    ):
         store.prepare()
 
 

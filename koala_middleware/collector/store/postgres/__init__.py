@@ -25,10 +25,11 @@ from koala_middleware.collector.writer import Away, now_ms
 
 _CONNECTIONS = 8  # kept; pages may take as many again
 _PATIENCE = 10  # seconds a page waits for one
-# How libpq finds out that the other side is gone without a word: within about half a minute.
-_NETWORK = {
+_CONNECTING = {
     "application_name": "koala-collector",
+    "client_encoding": "utf8",
     "connect_timeout": "5",
+    # How libpq finds out that the other side is gone without a word: within about half a minute.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
@@ -89,20 +90,21 @@ class PostgresStore:
         with told(), self._connection() as connection:
             (settled,) = connection.execute("SELECT koala.settled()").fetchone() or (0,)
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            try:
-                yield PostgresReader(connection, settled)
-            finally:
-                if not connection.closed:
-                    connection.execute("ROLLBACK")
+            yield PostgresReader(connection, settled)
+            connection.execute("ROLLBACK")
 
     @contextmanager
     def _connection(self) -> Iterator[Connection[Any]]:
-        """One of the kept connections, outside any transaction."""
+        """One of the kept connections, outside any transaction. Not kept when something went wrong on it."""
         pooled = self._engine.raw_connection()
+        connection = cast("Connection[Any]", pooled.driver_connection)
         try:
-            connection = cast("Connection[Any]", pooled.driver_connection)
             connection.autocommit = True
             yield connection
+            connection.autocommit = False  # as the engine expects it
+        except BaseException:
+            pooled.invalidate()
+            raise
         finally:
             pooled.close()
 
@@ -176,7 +178,7 @@ def shown(url: URL) -> str:
 
 
 def _engine(url: URL) -> Engine:
-    missing = {name: value for name, value in _NETWORK.items() if name not in url.query}
+    missing = {name: value for name, value in _CONNECTING.items() if name not in url.query}
     return create_engine(
         url.update_query_dict(missing),
         connect_args={"options": f"{url.query.get('options', '')} -csearch_path=koala -cjit=off"},
@@ -184,4 +186,5 @@ def _engine(url: URL) -> Engine:
         max_overflow=_CONNECTIONS,
         pool_timeout=_PATIENCE,
         pool_pre_ping=True,
+        pool_reset_on_return=None,  # whoever takes a connection ends what it began
     )

@@ -15,6 +15,12 @@ _STEPS = Path(__file__).parent / "migrations"
 
 def migrate(connection: Connection) -> None:
     """Do the steps that are missing, all or none, in the transaction under way. Raises RuntimeError."""
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise RuntimeError(
+            f"This database's encoding is {encoding}, expected UTF8, which holds every name: make another one with "
+            "createdb --encoding=UTF8 --template=template0"
+        )
     connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATING})"))
     if connection.scalar(text("SELECT to_regnamespace('koala')")) is None:
         connection.execute(text("CREATE SCHEMA koala"))
