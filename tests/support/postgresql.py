@@ -19,8 +19,6 @@ import pytest
 PASSWORD = "p@ss/w:rd-of-the-tests"  # with what a URL has to quote
 _QUOTED = "p%40ss%2Fw%3Ard-of-the-tests"
 _SETTINGS = "fsync=off", "full_page_writes=off", "max_connections=60", "shared_buffers=64MB"
-
-
 _INITIALLY = "-U", "koala", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"
 
 

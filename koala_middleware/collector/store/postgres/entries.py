@@ -12,6 +12,8 @@ from koala_middleware.collector.identity import Stretch
 from koala_middleware.collector.recording import Known, Row
 
 Place = tuple[int, bytes]  # project and message id
+# A stretch's entries; `bounds` gives the values.
+WITHIN = "profile_no = %s AND (sent_at, message_id) >= (%s, %s) AND (sent_at, message_id) < (%s, %s)"
 _TYPES = ("int8",) * 7 + ("bytea", "int8", "int8", "int2", "text")
 
 
@@ -85,6 +87,10 @@ def of_stretches(connection: Connection[Any], stretches: Sequence[Stretch], befo
         [*_columns(asked), before],
     )
     return {stretches[place] for (place,) in rows}
+
+
+def bounds(stretch: Stretch) -> tuple[Any, ...]:
+    return stretch.profile, *stretch.start, *stretch.end
 
 
 def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:

@@ -10,6 +10,7 @@ from psycopg import Connection
 
 from koala_middleware.collector.identity import NOBODY, Stretch
 from koala_middleware.collector.recording import HOUR
+from koala_middleware.collector.store.postgres.entries import WITHIN, bounds
 from koala_middleware.collector.store.postgres.names import hold_people, hold_profiles
 from koala_middleware.collector.store.postgres.partitions import DAY
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from koala_middleware.collector.store.postgres.ledger import PostgresLedger
 
 _COUNTED = {"identify": "identifies", "track": "events", "page": "page_views"}
-_WITHIN = "profile_no = %s AND (sent_at, message_id) >= (%s, %s) AND (sent_at, message_id) < (%s, %s)"
 
 
 def erase(ledger: PostgresLedger, email: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def _erase(ledger: PostgresLedger, person: int, email: str, stretches: Sequence[
     connection = ledger.connection
     counts: Counter[str] = Counter()
     for stretch in stretches:
-        counts += _delete_entries(ledger, _WITHIN, stretch.profile, *stretch.start, *stretch.end)
+        counts += _delete_entries(ledger, WITHIN, *bounds(stretch))
     counts += _delete_entries(ledger, "person_no = %s AND profile_no IS NULL", person)
     profiles = _leave_profiles(connection, person, {stretch.profile for stretch in stretches})
     for table in ("trait", "member", "person"):

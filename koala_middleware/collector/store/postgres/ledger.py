@@ -16,6 +16,7 @@ from koala_middleware.collector.addresses import company_domain
 from koala_middleware.collector.identity import NOBODY, Moment, Stretch, Turn, stretches
 from koala_middleware.collector.recording import HOUR, Known, Row
 from koala_middleware.collector.store.postgres import entries, erasure, names, recent
+from koala_middleware.collector.store.postgres.entries import WITHIN, bounds
 from koala_middleware.collector.store.postgres.expiry import Expiry
 from koala_middleware.collector.store.postgres.partitions import DAY, Partitions
 from koala_middleware.collector.store.postgres.reader import storable
@@ -23,7 +24,6 @@ from koala_middleware.collector.store.postgres.trouble import told
 from koala_middleware.collector.writer import Arrived, Away
 
 WRITERS = 32  # rows among which several collectors' counts are spread
-WITHIN = "profile_no = %s AND (sent_at, message_id) >= (%s, %s) AND (sent_at, message_id) < (%s, %s)"
 
 
 class PostgresLedger:
@@ -348,11 +348,6 @@ class PostgresLedger:
             [(*place, *counts) for place, counts in minutes.items()],
             self._writer,
         )
-
-
-def bounds(stretch: Stretch) -> tuple[Any, ...]:
-    """The values for WITHIN."""
-    return stretch.profile, *stretch.start, *stretch.end
 
 
 def _distinct(
