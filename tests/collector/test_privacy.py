@@ -159,6 +159,17 @@ def test_what_is_erased_from_a_file_is_overwritten(serve: Serve, tmp_path: Path)
     assert OWN.encode() not in on_disk.replace(b'"profiles":["', b"").split(b'"deleted_receipt"')[0]
 
 
+@on_both_stores
+def test_erasing_what_is_no_address_erases_nobody(serve: Serve) -> None:
+    collector = serve(secret_key="sk_secret")
+    tell_a_story(collector)
+    asked = collector.post(
+        "/api/v1/deletion-requests", json={"emails": ["\0", "%", "nobody@example.com"]}, headers=SECRET
+    )
+    assert asked.status_code == 200
+    assert sorted(collector.people()) == [ADA, BOB]
+
+
 def test_erasing_needs_the_secret_key(serve: Serve, new_database: Callable[[], Database]) -> None:
     collector = serve(secret_key="sk_secret")
     asked = {"json": {"emails": [ADA]}}

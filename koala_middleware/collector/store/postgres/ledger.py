@@ -315,7 +315,7 @@ class PostgresLedger:
 
     def erase(self, email: str) -> dict[str, Any]:
         """Delete the people under an email in all projects. Answers how much went."""
-        return erasure.erase(self, email)
+        return erasure.erase(self, storable(email))
 
     def keep_receipt(self, deletion_id: str, created_at: int, document: str) -> None:
         self._execute("INSERT INTO deletion VALUES (%s, %s, %s)", deletion_id, created_at, document)
