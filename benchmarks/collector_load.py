@@ -2,6 +2,7 @@
 
     python benchmarks/collector_load.py --seconds 10 --events 1    # one-person batches: identify and one event
     python benchmarks/collector_load.py --seconds 10 --events 30   # events, 30 a batch
+    … --database postgresql://koala:…@localhost/koala --collectors 2
 
 Starts a collector on a new database, sends from a process of its own (this one) over keep-alive connections with
 a page open, and prints batches/s, events/s and the latency's percentiles. Bodies are made beforehand, and the
@@ -12,13 +13,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -87,19 +92,42 @@ async def watch(host: str, port: int) -> None:
 
 
 async def load(
-    url: str, requests: list[bytes], seconds: float, connections: int
+    urls: list[str], requests: list[bytes], seconds: float, connections: int
 ) -> tuple[float, list[float]]:
-    split = urlsplit(url)
-    host, port = split.hostname or "", split.port or 0
-    page = asyncio.create_task(watch(host, port))
+    """From each connection to one of the collectors, in turn."""
+    places = [(split.hostname or "", split.port or 0) for split in map(urlsplit, urls)]
+    page = asyncio.create_task(watch(*places[0]))
     latencies: list[float] = []
     started = time.perf_counter()
     await asyncio.gather(
-        *(sender(host, port, requests, started + seconds, latencies) for _ in range(connections))
+        *(
+            sender(*places[number % len(places)], requests, started + seconds, latencies)
+            for number in range(connections)
+        )
     )
     took = time.perf_counter() - started
     page.cancel()
     return took, latencies
+
+
+@contextmanager
+def collecting(database: str) -> Iterator[str]:
+    """A collector in a process of its own; its URL."""
+    command = [sys.executable, "-m", "koala_middleware.cli", "collector", "--port", "0"]
+    with subprocess.Popen([*command, "--database", database], stdout=subprocess.PIPE, text=True) as collector:
+        assert collector.stdout is not None
+        try:
+            yield collector.stdout.readline().removeprefix("Collector:").strip()
+        finally:
+            collector.terminate()
+
+
+def database_bytes(url: str) -> float:
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return next(
+        float(line.split()[1]) for line in lines if line.startswith("koala_collector_database_bytes ")
+    )
 
 
 def main() -> None:
@@ -111,7 +139,8 @@ def main() -> None:
         "--people", type=int, default=10_000_000, help="distinct visitors; then they come again"
     )
     parser.add_argument("--most", type=int, default=0, help="bodies made beforehand (default: enough)")
-    parser.add_argument("--database", type=Path)
+    parser.add_argument("--database", help="a SQLite file, or postgresql://… (default: a new SQLite file)")
+    parser.add_argument("--collectors", type=int, default=1, help="processes on the one database")
     chosen = parser.parse_args()
     most = chosen.most or int(chosen.seconds * (6_000 if chosen.events == 1 else 2_500))
     requests = [
@@ -119,29 +148,11 @@ def main() -> None:
     ]
     requests.reverse()
     with tempfile.TemporaryDirectory() as folder:
-        database = chosen.database or Path(folder) / "bench.db"
-        collector = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "koala_middleware.cli",
-                "collector",
-                "--port",
-                "0",
-                "--database",
-                database,
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert collector.stdout is not None
-        url = collector.stdout.readline().removeprefix("Collector:").strip()
-        try:
-            took, latencies = uvloop.run(load(url, requests, chosen.seconds, chosen.connections))
-        finally:
-            collector.terminate()
-            collector.wait()
-        size = database.stat().st_size
+        database = chosen.database or str(Path(folder) / "bench.db")
+        with ExitStack() as stack:
+            urls = [stack.enter_context(collecting(database)) for _ in range(chosen.collectors)]
+            took, latencies = uvloop.run(load(urls, requests, chosen.seconds, chosen.connections))
+            size = database_bytes(urls[0])
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = (used.ru_utime + used.ru_stime) / len(latencies) * 1e6
     centiles = statistics.quantiles(latencies, n=1000)
@@ -152,7 +163,8 @@ def main() -> None:
     print(
         f"latency ms: median {centiles[499] * 1e3:.1f}, p99 {centiles[989] * 1e3:.1f}, "
         f"p99.9 {centiles[998] * 1e3:.1f}, worst {max(latencies) * 1e3:.1f}; "
-        f"processor {processor:.0f} µs a batch, database {size / 1e6:.0f} MB"
+        f"processor {processor:.0f} µs a batch (collectors alone), database {size / 1e6:.0f} MB, "
+        f"load of the machine {os.getloadavg()[0]:.1f}"
     )
 
 

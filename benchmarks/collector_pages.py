@@ -16,7 +16,6 @@ import sys
 import time
 import urllib.request
 import uuid
-from pathlib import Path
 
 import orjson
 import uuid6
@@ -24,7 +23,9 @@ from tqdm import tqdm
 
 from koala_middleware.collector.payload import read_person_batch
 from koala_middleware.collector.recording import record
-from koala_middleware.collector.store.sqlite import SqliteStore
+from koala_middleware.collector.store import Store
+from koala_middleware.collector.store.opening import open_store
+from koala_middleware.collector.store.sqlite_ledger import SqliteLedger
 
 KEY = "pk_bench"
 NAMES = tuple(f"Event {number}" for number in range(150))
@@ -59,10 +60,13 @@ def batch(number: int, now: int) -> bytes:
     return orjson.dumps(body)
 
 
-def fill(database: Path, events: int) -> None:
-    ledger = SqliteStore(database).ledger()
-    ledger.connection.execute("PRAGMA synchronous = OFF")
-    have = ledger.next_entry_no() - 1
+def fill(store: Store, events: int) -> None:
+    store.prepare()
+    ledger = store.ledger()
+    if isinstance(ledger, SqliteLedger):
+        ledger.connection.execute("PRAGMA synchronous = OFF")
+    with store.reader() as reader:
+        have = reader.totals().entries
     now = time.time_ns() // 1_000_000
     with tqdm(total=events, initial=have, unit=" events", unit_scale=True) as bar:
         for first in range(have // 30, events // 30, GROUP):
@@ -87,15 +91,17 @@ def ask(url: str, path: str, times: int) -> tuple[float, float, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--events", type=int, default=5_000_000)
-    parser.add_argument("--database", type=Path, default=Path("pages-bench.db"))
+    parser.add_argument("--database", default="pages-bench.db", help="a SQLite file, or postgresql://…")
     parser.add_argument("--times", type=int, default=30)
     chosen = parser.parse_args()
-    fill(chosen.database, chosen.events)
-    with SqliteStore(chosen.database).reader() as reader:
+    store = open_store(chosen.database)
+    fill(store, chosen.events)
+    with store.reader() as reader:
         busy, some = reader.person_by_email("busy@example.com")[0], reader.people(5)[-1].person_no
         account = reader.accounts(1)[0].account_no
         totals = reader.totals()
-    print(f"{totals}; {chosen.database.stat().st_size / 1e9:.2f} GB")
+    print(f"{totals}; {store.size() / 1e9:.2f} GB")
+    store.close()
     collector = subprocess.Popen(
         [
             sys.executable,

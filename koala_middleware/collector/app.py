@@ -17,6 +17,8 @@ from koala_middleware.collector.pages import STATIC, views
 from koala_middleware.collector.settings import CollectorSettings, collection, milliseconds
 from koala_middleware.collector.sharing import shared_with
 from koala_middleware.collector.state import Collector
+from koala_middleware.collector.store.opening import open_store
+from koala_middleware.collector.writer import Away
 
 
 def create_app(
@@ -30,10 +32,11 @@ def create_app(
     key_rate: float | None = None,
     login_header: str | None = None,
 ) -> Starlette:
-    """A collector on one database file.
+    """A collector on one database.
 
     Args:
-        database: The SQLite file; made when it is not there.
+        database: A SQLite file, made when it is not there; or `"postgresql://user@host/name"`, which several
+            collectors may share.
         keys: The public API keys that are taken. None or empty takes any, which suits development.
         origins: The sites whose scripts may send, `"https://www.example.com"`. None or empty: any site.
         secret_key: What deletion requests must bear, `"sk_…"`. None switches them off.
@@ -44,9 +47,10 @@ def create_app(
 
     Raises:
         TypeError, ValueError: For a setting that cannot be meant.
+        ImportError: When what the database needs is not installed.
     """
     settings = CollectorSettings(
-        Path(database),
+        database,
         collection("keys", keys),
         collection("origins", origins),
         secret_key,
@@ -55,15 +59,19 @@ def create_app(
         key_rate,
         login_header,
     )
+    open_store(database).close()  # whatever is wrong with the setting is said now
     return Starlette(
-        routes=_routes(settings), middleware=[Middleware(guard.Guard)], lifespan=_lifespan(settings)
+        routes=_routes(settings),
+        middleware=[Middleware(guard.Guard)],
+        exception_handlers={Away: guard.away},
+        lifespan=_lifespan(settings),
     )
 
 
 def _lifespan(settings: CollectorSettings):  # type: ignore[no-untyped-def]  # Starlette names no type for it
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        collector = app.state.collector = Collector(settings)
+        collector = app.state.collector = Collector(settings, open_store(settings.database, settings.keep))
         await collector.start()
         try:
             yield

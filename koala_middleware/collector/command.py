@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ def register(subcommands: Subcommands) -> None:
     parser = subcommands.add_parser(
         "collector",
         help="run the collector: takes what is sent, stores it and shows it",
-        description="Takes batches over HTTP, resolves who is who, stores it in SQLite and shows it on pages.",
+        description="Takes batches over HTTP, resolves who is who, stores it and shows it on pages.",
     )
     _add_serving(parser)
     parser.set_defaults(run=run)
@@ -51,10 +53,9 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
 def _add_database(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--database",
-        type=Path,
-        default=Path("koala.db"),
-        metavar="FILE",
-        help="SQLite file (default %(default)s)",
+        default="koala.db",
+        metavar="WHERE",
+        help="SQLite file, or postgresql://user@host/name (default %(default)s)",
     )
 
 
@@ -88,9 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from koala_middleware.collector import create_app  # noqa: PLC0415  (the extra, only for who runs it)
         from koala_middleware.collector.server import serve  # noqa: PLC0415
+        from koala_middleware.collector.settings import milliseconds  # noqa: PLC0415
+        from koala_middleware.collector.store.opening import open_store, without_password  # noqa: PLC0415
     except ImportError as error:
         raise SystemExit(_needs(error)) from None
-    try:
+    with _database_trouble():
         app = create_app(
             arguments.database,
             arguments.keys,
@@ -101,28 +104,39 @@ def run(arguments: argparse.Namespace) -> int:
             key_rate=arguments.key_rate,
             login_header=arguments.login_header,
         )
-    except ValueError as error:
-        raise SystemExit(f"koala-middleware collector: {error}") from None
+        with closing(open_store(arguments.database, milliseconds(arguments.keep))) as store:
+            store.prepare()  # as the app does when it starts; here trouble is said in one sentence
     if arguments.host not in LOOPBACK and arguments.login_header is None:
         _warn(f"Listening on {arguments.host}. Unless there is a user, whoever reaches it sees everything:")
-        _warn(f"  koala-middleware collector user add NAME --database {arguments.database}")
+        _warn(f"  koala-middleware collector user add NAME --database {without_password(arguments.database)}")
     serve(app, arguments.host, arguments.port, arguments.open_page)
     return 0
 
 
 def run_user(arguments: argparse.Namespace) -> int:
     from koala_middleware.collector.login import add_login  # noqa: PLC0415  (see run)
-    from koala_middleware.collector.store.sqlite import SqliteStore  # noqa: PLC0415
+    from koala_middleware.collector.store.opening import open_store  # noqa: PLC0415
 
-    store = SqliteStore(arguments.database)
-    if arguments.action == "remove":
-        return 0 if store.drop_login(arguments.name) else _fail(f"There is no user {arguments.name!r}.")
-    password = _password()
-    if not password:
-        return _fail("The password is empty: nothing was changed.")
-    add_login(store, arguments.name, password)
+    with _database_trouble(), closing(open_store(arguments.database)) as store:
+        if arguments.action == "remove":
+            return 0 if store.drop_login(arguments.name) else _fail(f"There is no user {arguments.name!r}.")
+        password = _password()
+        if not password:
+            return _fail("The password is empty: nothing was changed.")
+        add_login(store, arguments.name, password)
     _warn(f"{arguments.name} may log in. Pages now ask for it.")
     return 0
+
+
+@contextmanager
+def _database_trouble() -> Iterator[None]:
+    """One sentence instead of a traceback."""
+    try:
+        yield
+    except ImportError as error:
+        raise SystemExit(_needs(error, "collector,postgres")) from None
+    except (RuntimeError, ValueError) as error:
+        raise SystemExit(f"koala-middleware collector: {error}") from None
 
 
 def _password() -> str:
@@ -134,13 +148,15 @@ def _password() -> str:
 
 
 def run_export(arguments: argparse.Namespace) -> int:
-    from koala_middleware.collector.transfer import export  # noqa: PLC0415  (see run)
+    from koala_middleware.collector.store.opening import url_scheme  # noqa: PLC0415  (see run)
+    from koala_middleware.collector.transfer import export  # noqa: PLC0415
 
     if arguments.what == "batches" and arguments.format == "csv":
         return _fail("Batches are JSON lines: leave --format csv out.")
-    if not arguments.database.exists():
+    if url_scheme(arguments.database) is None and not Path(arguments.database).exists():
         return _fail(f"There is no database {arguments.database}.")
-    count = export(arguments.database, arguments.what, arguments.format, arguments.output)
+    with _database_trouble():
+        count = export(arguments.database, arguments.what, arguments.format, arguments.output)
     _warn(f"{count} {arguments.what} written.")
     return 0
 
@@ -153,8 +169,8 @@ def run_import(arguments: argparse.Namespace) -> int:
     return 1 if refused else 0
 
 
-def _needs(error: ImportError) -> str:
-    return f"The collector needs the package {error.name}: pip install 'koala-middleware[collector]'"
+def _needs(error: ImportError, extras: str = "collector") -> str:
+    return f"The collector needs the package {error.name}: pip install 'koala-middleware[{extras}]'"
 
 
 def _warn(line: str) -> None:

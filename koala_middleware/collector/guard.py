@@ -18,6 +18,7 @@ from koala_middleware.collector.login import LASTS
 from koala_middleware.collector.pages.rendering import COOKIE, page
 from koala_middleware.collector.payload import Refused
 from koala_middleware.collector.state import Collector
+from koala_middleware.collector.writer import Away
 
 # The protocol (it has keys of its own), probes without personal data, and what the login page needs.
 OPEN = ("/web/", "/v1/", "/api/v1/", "/static/", "/healthz", "/metrics", "/openapi.json", "/login")
@@ -34,8 +35,11 @@ class Guard:
         if scope["type"] == "http" and not scope["path"].startswith(OPEN):
             connection = HTTPConnection(scope)
             collector: Collector = scope["app"].state.collector
-            if await asyncio.to_thread(_must_log_in, collector, connection):
-                app = _turned_away(connection)
+            try:
+                if await asyncio.to_thread(_must_log_in, collector, connection):
+                    app = _turned_away(connection)
+            except Away:
+                app = _come_again()
         await app(scope, receive, send)
 
 
@@ -47,6 +51,16 @@ def _turned_away(connection: HTTPConnection) -> Response:
     if connection.url.path.startswith("/api/"):
         return answer({"error": "A login is required", "code": "unauthorized"}, 401)
     return RedirectResponse("/login", 303)
+
+
+def away(request: Request, error: Exception) -> Response:  # noqa: ARG001  (an exception handler's shape)
+    """Whatever cannot be answered without the database."""
+    return _come_again()
+
+
+def _come_again() -> Response:
+    said = {"error": "The database cannot be reached now; come again", "code": "database_away"}
+    return answer(said, 503, {"Retry-After": "1"})
 
 
 async def login_page(request: Request) -> Response:

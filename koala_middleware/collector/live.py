@@ -19,6 +19,7 @@ from koala_middleware.collector.pages import page, render
 from koala_middleware.collector.pages.views import collector_of
 from koala_middleware.collector.reading import Filter, Reader, Shown
 from koala_middleware.collector.state import Collector
+from koala_middleware.collector.writer import Away
 
 SHOWN = 100  # entries on the page
 FLOOD = 25  # entries sent at once; of more, the newest
@@ -97,12 +98,15 @@ async def stream(request: Request) -> Response:
 async def _events(collector: Collector, wanted: Wanted, after: str) -> AsyncIterator[str]:
     position = _position(after)
     yield "retry: 1000\n\n"
-    looked_at, silent = -1, 0.0
+    looked_at, silent = (-1, -1), 0.0
     while not await _closing(collector, PAUSE):
         silent += PAUSE
-        if looked_at != collector.writer.committed:
-            looked_at = collector.writer.committed
-            position, html = await asyncio.to_thread(_news, collector, wanted, position)
+        if looked_at != (news := collector.news()):
+            try:
+                position, html = await asyncio.to_thread(_news, collector, wanted, position)
+            except Away:
+                continue  # the next look is soon
+            looked_at = news
             if html:
                 silent = 0.0
                 yield _event(f"{position[0]}-{position[1]}", html)

@@ -15,7 +15,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 class Measures:
     """One collector's measures, in a registry of their own."""
 
-    def __init__(self, waiting: Callable[[], int], size: Callable[[], int]) -> None:
+    def __init__(self, waiting: Callable[[], int], size: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "koala_collector_requests", "Requests by what became of them", ["outcome"], registry=self.registry

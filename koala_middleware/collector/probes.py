@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib import resources
 
 from starlette.requests import Request
@@ -15,7 +16,8 @@ from koala_middleware.collector.state import Collector
 
 async def healthz(request: Request) -> Response:
     """200 while batches can be written, else 503."""
-    alive = _collector(request).writer.running
+    collector = _collector(request)
+    alive = collector.writer.running and await asyncio.to_thread(collector.store.answers)
     return answer({"ok": alive}, 200 if alive else 503)
 
 

@@ -6,8 +6,8 @@ a Ledger does the storing, identity.py says who is who.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -62,6 +62,12 @@ class Said(NamedTuple):
 class Ledger(identity.Ledger, Protocol):
     """What a store must do for batches to be recorded, all in the transaction under way."""
 
+    def expect(self, profiles: Collection[tuple[str, str]], people: Collection[tuple[str, str]]) -> None:
+        """All that the group will ask for by name: (key, profile_id) and (key, email).
+
+        Where others write, too, none of it may change under the group from here on.
+        """
+
     def project(self, key: str) -> int: ...
     def profile(self, project: int, profile_id: str) -> int: ...
     def person(self, project: int, email: str) -> int:
@@ -69,18 +75,21 @@ class Ledger(identity.Ledger, Protocol):
 
     def account(self, project: int, handle: str) -> int: ...
     def label(self, project: int, kind: str, name: str) -> int: ...
-    def next_entry_no(self) -> int: ...
-    def known(self, project: int, message_ids: Sequence[bytes]) -> dict[bytes, Known]: ...
-    def add(self, rows: Sequence[Row]) -> bool:
-        """Store all, or none and False when one of them is stored already."""
+    def entry_numbers(self, count: int) -> Sequence[int]:
+        """Numbers for new entries, ascending, above those of all entries the group can see."""
+
+    def add(self, rows: Sequence[Row]) -> Mapping[tuple[int, bytes], Known]:
+        """Store what is new. Answers what was stored before, by project and message id."""
 
     def restate(self, entry_no: int, person: int) -> None:
         """The stored entry came again, this time with a name."""
 
     def turns(self, profile: int) -> list[Turn]: ...
-    def keep_turns(self, profile: int, old: Sequence[Turn], new: Sequence[Turn]) -> None: ...
-    def has_entries(self, stretch: Stretch, before: int) -> bool:
-        """Whether the stretch holds entries older, by number, than `before`."""
+    def keep_turns(self, changed: Mapping[int, tuple[Sequence[Turn], Sequence[Turn]]]) -> None:
+        """By profile: its turns as they were and as they are now."""
+
+    def with_entries(self, stretches: Collection[Stretch], before: int) -> set[Stretch]:
+        """Those of the stretches that hold entries older, by number, than `before`."""
 
     def identifies(self, stretch: Stretch) -> Iterator[tuple[Moment, bytes]]: ...
     def identifies_of(self, person: int) -> Iterator[tuple[Moment, bytes]]:
@@ -100,20 +109,35 @@ class Ledger(identity.Ledger, Protocol):
     def email_of(self, person: int) -> tuple[int, str]:
         """The person's project and email."""
 
-    def count(self, hours: Mapping[tuple[int, int], int]) -> None: ...
+    def count(self, rows: Sequence[Row]) -> None:
+        """How many entries came, by label and hour."""
 
 
 def record(ledger: Ledger, batches: Sequence[tuple[int, Batch]]) -> list[int]:
     """Record a group of (request number, batch). Answers how many entries of each batch were new."""
-    return _Group(ledger).record(batches)
+    ledger.expect(
+        {(batch.key, batch.profile_id) for _, batch in batches if batch.profile_id},
+        {(batch.key, email) for _, batch in batches for email in emails_in(batch)},
+    )
+    numbers = ledger.entry_numbers(sum(len(batch.entries) for _, batch in batches))
+    return _Group(ledger, numbers).record(batches)
+
+
+def emails_in(batch: Batch) -> Iterator[str]:
+    """Whom a batch names: its own email, or where there is none, each identify's."""
+    if batch.email:
+        yield batch.email
+    elif not batch.handle:
+        yield from (entry.email for entry in batch.entries if entry.email)
 
 
 class _Group:
     """One group's work, step by step."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, numbers: Sequence[int]) -> None:
         self.ledger = ledger
-        self.first_new = self.entry_no = ledger.next_entry_no()
+        self.first_new = numbers[0] if numbers else 0
+        self.numbers = iter(numbers)
         self.namings: defaultdict[int, list[Turn]] = defaultdict(list)
         self.traits: dict[int, dict[str, Any]] = {}  # by entry number
 
@@ -147,7 +171,7 @@ class _Group:
         whose: tuple[int, int, int | None, int | None, int | None],
     ) -> Row:
         row = Row(
-            self.entry_no,
+            next(self.numbers),
             *whose,
             entry.sent_at,
             entry.message_id,
@@ -157,18 +181,15 @@ class _Group:
             entry.body,
         )
         if entry.traits:
-            self.traits[self.entry_no] = entry.traits
-        self.entry_no += 1
+            self.traits[row.entry_no] = entry.traits
         return row
 
     def _store(self, rows: list[list[Row]]) -> list[Row]:
         """Store what is new, and leave in `rows` only that."""
         flat = self._without_repeats(rows)
-        if not self.ledger.add(flat):
-            known = self._known(flat)
+        known = self.ledger.add(flat)
+        if known:
             flat = self._without(rows, known)
-            if not self.ledger.add(flat):
-                raise RuntimeError("entries could not be added: does another process write to this database?")
         for row in flat:
             if row.person is not None and row.profile is not None:
                 self.namings[row.profile].append(Turn(row.moment, row.person))
@@ -185,16 +206,6 @@ class _Group:
             for of_batch in rows:
                 of_batch[:] = [row for row in of_batch if first[row.project, row.message_id] is row]
         return [row for of_batch in rows for row in of_batch]
-
-    def _known(self, flat: list[Row]) -> dict[tuple[int, bytes], Known]:
-        by_project: defaultdict[int, list[bytes]] = defaultdict(list)
-        for row in flat:
-            by_project[row.project].append(row.message_id)
-        return {
-            (project, message_id): known
-            for project, message_ids in by_project.items()
-            for message_id, known in self.ledger.known(project, message_ids).items()
-        }
 
     def _without(self, rows: list[list[Row]], known: Mapping[tuple[int, bytes], Known]) -> list[Row]:
         for of_batch in rows:
@@ -214,52 +225,49 @@ class _Group:
 
     def _take_turns(self) -> None:
         """All turns first: people are summed up anew by the turns as the whole group leaves them."""
-        handed_over: list[tuple[Stretch, int | None]] = []
+        changed: dict[int, tuple[list[Turn], list[Turn]]] = {}
         for profile, namings in self.namings.items():
             old = self.ledger.turns(profile)
             new = list(old)
             identity.name(self.ledger, profile, new, namings)
             if new != old:
-                self.ledger.keep_turns(profile, old, new)
-                handed_over += identity.changes(profile, old, new)
-        self._hand_over([each for each in handed_over if self.ledger.has_entries(each[0], self.first_new)])
+                changed[profile] = old, new
+        if changed:
+            self.ledger.keep_turns(changed)
+            handed_over = [
+                each for profile, was in changed.items() for each in identity.changes(profile, *was)
+            ]
+            moved = self.ledger.with_entries({stretch for stretch, _ in handed_over}, self.first_new)
+            self._hand_over([each for each in handed_over if each[0] in moved])
 
     def _hand_over(self, changes: Sequence[tuple[Stretch, int | None]]) -> None:
         """Entries stored earlier changed hands: sum up anew who lost some, add to who gained some."""
-        for person in {was for _, was in changes if was is not None}:
-            self._sum_up_anew(person)
+        for person in sorted({was for _, was in changes if was is not None}):
+            self.ledger.forget_sums(person)
+            self._add_up(person, self.ledger.seen_of(person), self.ledger.identifies_of(person))
         for stretch, _ in changes:
             if stretch.person is not None:
-                self._gain(stretch, stretch.person)
+                seen, said = self.ledger.seen_within(stretch), self.ledger.identifies(stretch)
+                self._add_up(stretch.person, seen, said)
 
-    def _gain(self, stretch: Stretch, person: int) -> None:
-        seen = self.ledger.seen_within(stretch)
+    def _add_up(
+        self, person: int, seen: tuple[int, int] | None, said: Iterable[tuple[Moment, bytes]]
+    ) -> None:
         if seen:
             self.ledger.saw({person: seen})
-        self._tell(Said(person, moment, traits_in(body)) for moment, body in self.ledger.identifies(stretch))
-
-    def _sum_up_anew(self, person: int) -> None:
-        self.ledger.forget_sums(person)
-        seen = self.ledger.seen_of(person)
-        if seen:
-            self.ledger.saw({person: seen})
-        self._tell(
-            Said(person, moment, traits_in(body)) for moment, body in self.ledger.identifies_of(person)
-        )
+        self._tell([Said(person, moment, traits_in(body)) for moment, body in said])
 
     def _sum_up(self, new: Sequence[Row]) -> None:
         seen: dict[int, tuple[int, int]] = {}
         said: list[Said] = []
-        hours: Counter[tuple[int, int]] = Counter()
         for row in new:
-            hours[row.label, row.sent_at // HOUR] += 1
             person = self._owner(row)
             if person is not None:
                 first, last = seen.get(person, (row.sent_at, row.sent_at))
                 seen[person] = min(first, row.sent_at), max(last, row.sent_at)
                 if row.identifies and row.entry_no in self.traits:
                     said.append(Said(person, row.moment, self.traits[row.entry_no]))
-        self.ledger.count(hours)
+        self.ledger.count(new)
         self.ledger.saw(seen)
         self._tell(said)
         self._tell_accounts(row for row in new if row.account is not None and row.identifies)
@@ -283,9 +291,12 @@ class _Group:
                         _newest(account_traits, ((*place, *pair) for pair in _company_traits(value)), moment)
                 elif trait != "email":
                     _newest(traits, ((person, trait, value),), moment)
-        self.ledger.tell_traits(traits)
-        self.ledger.tell_account_traits(account_traits)
-        self.ledger.join(members)
+        if traits:
+            self.ledger.tell_traits(traits)
+        if account_traits:
+            self.ledger.tell_account_traits(account_traits)
+        if members:
+            self.ledger.join(members)
 
     def _company(self, person: int, account: Mapping[str, Any]) -> tuple[int, str] | None:
         """The account and group that `$account` speaks of; without a domain, the email's own."""
@@ -301,7 +312,8 @@ class _Group:
             given = self.traits.get(row.entry_no, {})
             place = (row.account or 0, group_of(given))
             _newest(traits, ((*place, *pair) for pair in _company_traits(given)), row.moment)
-        self.ledger.tell_account_traits(traits)
+        if traits:
+            self.ledger.tell_account_traits(traits)
 
 
 def traits_in(body: bytes) -> dict[str, Any]:

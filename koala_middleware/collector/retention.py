@@ -31,5 +31,6 @@ async def expire(writer: Writer, before: int) -> int:
         gone += count
         if count < CHUNK:
             break
-    await asyncio.wrap_future(writer.run(lambda ledger: ledger.expire_people(before)))
+    while await asyncio.wrap_future(writer.run(lambda ledger: ledger.expire_people(before))) >= CHUNK:
+        pass
     return gone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 LONGEST_KEY = 200  # characters, where any key is taken
@@ -22,7 +22,7 @@ class CollectorSettings:
     """A collector's settings.
 
     Attributes:
-        database: The SQLite file, made when it is not there.
+        database: A SQLite file, made when it is not there, or a PostgreSQL database's URL.
         keys: The public API keys that are taken; None takes any.
         origins: The sites whose scripts may send; None: any site.
         secret_key: What deletion requests must bear; None switches them off.
@@ -31,7 +31,7 @@ class CollectorSettings:
         login_header: The header in which a trusted proxy names who is logged in.
     """
 
-    database: Path
+    database: str | Path = field(repr=False)  # a URL may hold a password
     keys: frozenset[str] | None = None
     origins: frozenset[str] | None = None
     secret_key: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from contextlib import suppress
 
@@ -12,8 +13,7 @@ from koala_middleware.collector.rates import Rate
 from koala_middleware.collector.retention import expire_for_ever
 from koala_middleware.collector.settings import CollectorSettings
 from koala_middleware.collector.store import Store
-from koala_middleware.collector.store.sqlite import SqliteStore
-from koala_middleware.collector.writer import Answer, Arrived, NotStored, Writer
+from koala_middleware.collector.writer import Answer, Arrived, Away, NotStored, Writer
 
 
 class Collector:
@@ -23,11 +23,11 @@ class Collector:
         closing: Set when the server begins to stop; whatever streams must then end.
     """
 
-    def __init__(self, settings: CollectorSettings) -> None:
+    def __init__(self, settings: CollectorSettings, store: Store) -> None:
         self.settings = settings
-        self.store: Store = SqliteStore(settings.database)
+        self.store = store
         self.writer = Writer(self.store.ledger, self._settled, self._written)
-        self.measures = Measures(lambda: self.writer.waiting, self.store.size)
+        self.measures = Measures(lambda: self.writer.waiting, self._size)
         self.address_rate, self.key_rate = Rate(settings.address_rate), Rate(settings.key_rate)
         self.logins = Logins(self.store, settings.login_header)
         self.closing = asyncio.Event()
@@ -36,8 +36,10 @@ class Collector:
 
     async def start(self) -> None:
         """Open or make the database, and begin to write."""
-        self.store.prepare()  # whatever is wrong with the file is said now, not at the first request
+        # Whatever is wrong with the database is said now, not at the first request.
+        await asyncio.to_thread(self.store.prepare)
         self.writer.start()
+        self.store.follow(lambda: self.writer.committed)
         if self.settings.keep is not None:
             self._retention = asyncio.create_task(expire_for_ever(self.writer, self.settings.keep))
 
@@ -53,7 +55,17 @@ class Collector:
             with suppress(asyncio.CancelledError):
                 await self._retention
         await asyncio.to_thread(self.writer.stop)
-        self.store.close()
+        await asyncio.to_thread(self.store.close)
+
+    def news(self) -> tuple[int, int]:
+        """Changes whenever something was written, here or by another collector on the same database."""
+        return self.writer.committed, self.store.heard
+
+    def _size(self) -> float:
+        try:
+            return self.store.size()
+        except Away:
+            return math.nan
 
     def record(self, arrived: Arrived) -> asyncio.Future[int]:
         """Store a request's batch. The future, done once it is on disk, holds how many entries were new, or

@@ -19,7 +19,7 @@ import requests
 from tqdm import tqdm
 
 from koala_middleware.collector.reading import Person, Reader, Shown
-from koala_middleware.collector.store.sqlite import SqliteStore
+from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.times import iso
 
 AGENT = {"User-Agent": "koala-middleware-import/1.0", "Content-Type": "application/json"}
@@ -30,7 +30,7 @@ _ARRAYS = {"identify": "identifies", "track": "events", "page": "page_views"}
 Row = dict[str, Any]
 
 
-def export(database: Path, what: str, form: str, output: Path | None) -> int:
+def export(database: str | Path, what: str, form: str, output: Path | None) -> int:
     """Write people, events or batches. Answers how many rows.
 
     Args:
@@ -38,7 +38,7 @@ def export(database: Path, what: str, form: str, output: Path | None) -> int:
         form: `"jsonl"` or `"csv"`; batches are JSON lines.
         output: A file; None is stdout.
     """
-    store = SqliteStore(database)
+    store = open_store(database)
     with store.reader() as reader:
         totals = reader.totals()
         rows = {"people": _people, "events": _events, "batches": _batches}[what](reader)

@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from koala_middleware.collector.payload import Batch
 from koala_middleware.collector.recording import Ledger, record
@@ -25,6 +25,7 @@ GROUP_BATCHES = 256
 GROUP_ENTRIES = 3_000  # so that one transaction takes tens of milliseconds at most
 WAITING = 10_000  # requests in the queue; above, the sender is asked to come again
 MINUTE = 60_000
+TRIES = 5  # of a transaction that collides with other collectors'
 
 
 class Overloaded(Exception):  # noqa: N818  (a state, told to the sender as 503)
@@ -33,6 +34,14 @@ class Overloaded(Exception):  # noqa: N818  (a state, told to the sender as 503)
 
 class NotStored(Exception):  # noqa: N818  (a state, too)
     """The database would not take the request; nothing of it is stored. The cause is in the log."""
+
+
+class Away(RuntimeError):  # noqa: N818  (a state, as above)
+    """The database cannot be reached now. What was under way is undone, or will be found done when it comes again."""
+
+
+class Collided(RuntimeError):  # noqa: N818  (a state, as above)
+    """Another collector's transaction was in the way, and this one is undone: try once more."""
 
 
 @dataclass(slots=True)
@@ -57,7 +66,7 @@ class GroupLedger(Ledger, Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """Commit at the end, undo on an exception."""
 
-    def next_request_no(self) -> int: ...
+    def request_numbers(self, count: int) -> Sequence[int]: ...
     def keep_requests(self, requests: list[Arrived]) -> None: ...
     def count_requests(self, minutes: dict[tuple[int, str], tuple[int, int]]) -> None: ...
     def close(self) -> None: ...
@@ -65,6 +74,7 @@ class GroupLedger(Ledger, Protocol):
 
 Answer = Callable[[int | Exception], None]
 Chore = Callable[[Any], Any]
+Done = TypeVar("Done")
 
 
 class Writer:
@@ -90,6 +100,7 @@ class Writer:
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="koala-collector-writer", daemon=True)
+        self._away = False
         self.committed = 0  # groups, for whoever watches for news
 
     def start(self) -> None:
@@ -141,9 +152,10 @@ class Writer:
         if not self._chores:
             return
         chore, future, alone = self._chores.popleft()
+        if not future.set_running_or_notify_cancel():
+            return  # nobody waits for it any more
         try:
-            with nullcontext() if alone else ledger.transaction():
-                result = chore(ledger)
+            result = chore(ledger) if alone else _again(lambda: _in_transaction(ledger, chore))
         except Exception as error:  # noqa: BLE001  (told to whoever waits for the chore)
             future.set_exception(error)
         else:
@@ -163,23 +175,62 @@ class Writer:
         if not group:
             return
         started = time.perf_counter()
-        try:
-            outcomes: list[int | Exception] = [*_write(ledger, [arrived for arrived, _ in group])]
-        except Exception as error:  # noqa: BLE001  (one bad member must not spoil the others)
-            outcomes = [error] if len(group) == 1 else [_write_alone(ledger, arrived) for arrived, _ in group]
+        outcomes = _outcomes(ledger, [arrived for arrived, _ in group])
         self.committed += 1
-        _report(outcomes)
+        self._report(outcomes)
         self._written([arrived for arrived, _ in group], outcomes, time.perf_counter() - started)
         self._settled(
             [(answer, outcome) for (_, answer), outcome in zip(group, outcomes, strict=True) if answer]
         )
 
+    def _report(self, outcomes: list[int | Exception]) -> None:
+        """One line when the database goes away, one when it is back, and each failure of another kind."""
+        failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        away = next((error for error in failed if isinstance(error, Away)), None)
+        if away and not self._away:
+            log.error("The database is away, and senders are asked to come again: %s", away)
+        elif self._away and not away:
+            log.warning("The database is back")
+        self._away = away is not None
+        if failed and not away:
+            log.error(
+                "%d requests could not be stored: %s",
+                len(failed),
+                type(failed[0]).__name__,
+                exc_info=failed[0],
+            )
+
+
+def _in_transaction(ledger: GroupLedger, chore: Chore) -> Any:
+    with ledger.transaction():
+        return chore(ledger)
+
+
+def _outcomes(ledger: GroupLedger, group: list[Arrived]) -> list[int | Exception]:
+    """What became of each request. One bad member must not spoil the others; a database that is away spoils all."""
+    try:
+        return [*_again(lambda: _write(ledger, group))]
+    except Away as away:
+        return [away] * len(group)
+    except Exception as error:  # noqa: BLE001  (see above)
+        return [error] if len(group) == 1 else [_write_alone(ledger, arrived) for arrived in group]
+
+
+def _again(work: Callable[[], Done]) -> Done:
+    """Do it, and once more when another collector's transaction was in the way."""
+    for _ in range(TRIES - 1):
+        try:
+            return work()
+        except Collided:
+            continue
+    return work()
+
 
 def _write(ledger: GroupLedger, group: list[Arrived]) -> list[int]:
     """One transaction for the group. Answers how many entries of each request were new."""
     with ledger.transaction():
-        for arrived in group:
-            arrived.request_no = ledger.next_request_no()
+        for arrived, number in zip(group, ledger.request_numbers(len(group)), strict=True):
+            arrived.request_no = number
         taken = [arrived for arrived in group if arrived.batch is not None]
         new = iter(record(ledger, [(a.request_no, a.batch) for a in taken if a.batch is not None]))
         counts = [next(new) if arrived.batch is not None else 0 for arrived in group]
@@ -190,7 +241,7 @@ def _write(ledger: GroupLedger, group: list[Arrived]) -> list[int]:
 
 def _write_alone(ledger: GroupLedger, arrived: Arrived) -> int | Exception:
     try:
-        return _write(ledger, [arrived])[0]
+        return _again(lambda: _write(ledger, [arrived]))[0]
     except Exception as error:  # noqa: BLE001  (this request's own failure)
         return error
 
@@ -202,14 +253,6 @@ def _by_minute(group: list[Arrived], counts: list[int]) -> dict[tuple[int, str],
         requests, entries = minutes.get(place, (0, 0))
         minutes[place] = requests + 1, entries + count
     return minutes
-
-
-def _report(outcomes: list[int | Exception]) -> None:
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    if failed:
-        log.error(
-            "%d requests could not be stored: %s", len(failed), type(failed[0]).__name__, exc_info=failed[0]
-        )
 
 
 def now_ms() -> int:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
-from support.collecting import KEY, Running, event, listening, until
+from support.collecting import KEY, Database, Running, event, listening, until
 
 from koala_middleware import collector as package
 from koala_middleware.collector import create_app
@@ -32,9 +32,11 @@ def lines(_: Any, value: Any) -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-@pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    database = tmp_path_factory.mktemp("fuzz") / "koala.db"
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def fuzzed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    database: Database = tmp_path_factory.mktemp("fuzz") / "koala.db"
+    if request.param == "postgresql":
+        database = request.getfixturevalue("postgresql").new_database()
     with listening(create_app(database, secret_key="sk_secret")) as running:
         yield running
 

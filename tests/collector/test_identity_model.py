@@ -6,25 +6,35 @@ somebody or nobody. The collector gets the same entries as a scrambled mail.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import orjson
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.collecting import DEADLINE
+from support.postgresql import Cluster
 
+from koala_middleware.collector.identity import END
 from koala_middleware.collector.payload import Batch, Entry, read_person_batch
 from koala_middleware.collector.reading import Reader, Shown
 from koala_middleware.collector.recording import record
 from koala_middleware.collector.store import ForgettingLedger
+from koala_middleware.collector.store.postgres import PostgresStore
+from koala_middleware.collector.store.postgres.reader import PostgresReader
 from koala_middleware.collector.store.sqlite import set_up
 from koala_middleware.collector.store.sqlite_ledger import SqliteLedger
 from koala_middleware.collector.store.sqlite_reader import SqliteReader
+from koala_middleware.collector.writer import Writer
 
 KEY = "pk_model"
 EXAMPLES = int(os.environ.get("KOALA_MODEL_EXAMPLES", "150"))  # thousands when the rules are changed
@@ -88,22 +98,30 @@ def in_order(entries: list[Sent]) -> Model:
 
 @dataclass
 class Collected:
-    """A store's two sides: what a collector writes to, and what its pages read from."""
+    """A store's two sides: what collectors write to (one each), and what their pages read from."""
 
-    ledger: ForgettingLedger
+    ledgers: Sequence[ForgettingLedger]
     read: Callable[[], Reader]
 
-    @classmethod
-    def empty(cls) -> Collected:
-        """On a database in memory."""
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        set_up(connection, ":memory:")
-        return cls(SqliteLedger(connection), lambda: SqliteReader(connection))
-
     def deliver(self, groups: list[list[list[Sent]]]) -> None:
-        for group in groups:
-            with self.ledger.transaction():
-                record(self.ledger, [(1, as_batch(entries)) for entries in group])
+        """Groups in one transaction each, by each ledger in turn."""
+        for group, ledger in zip(groups, itertools.cycle(self.ledgers), strict=False):
+            with ledger.transaction():
+                _record(ledger, group)
+
+    def deliver_at_once(self, groups: list[list[list[Sent]]]) -> None:
+        """Each ledger in a thread of its own, the way collectors write."""
+        writers = [Writer(partial(_itself, ledger), _ignore, _ignore) for ledger in self.ledgers]
+        written = [
+            writer.run(partial(_record, group=group))
+            for group, writer in zip(groups, itertools.cycle(writers), strict=False)
+        ]
+        for writer in writers:
+            writer.start()
+        for each in written:
+            each.result(DEADLINE)
+        for writer in writers:
+            writer.stop()
 
     @property
     def reader(self) -> Reader:
@@ -150,6 +168,65 @@ def turns_in_order(entries: list[Sent]) -> dict[str, list[tuple[int, str]]]:
 
 def message_id(shown: Shown) -> str:
     return str(orjson.loads(shown.body)["message_id"])
+
+
+def _record(ledger: ForgettingLedger, group: list[list[Sent]]) -> None:
+    record(ledger, [(1, as_batch(entries)) for entries in group])
+
+
+def _itself(ledger: ForgettingLedger) -> ForgettingLedger:
+    return ledger
+
+
+def _ignore(*_: object) -> None:
+    """What a writer tells, when nobody asks."""
+
+
+Empty = Callable[[], Collected]
+
+
+def in_memory() -> Collected:
+    """SQLite's."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    set_up(connection, ":memory:")
+    return Collected([SqliteLedger(connection)], lambda: SqliteReader(connection))
+
+
+@contextmanager
+def on_a_server(url: str, collectors: int) -> Iterator[Empty]:
+    """PostgreSQL's, emptied for each example."""
+    with ExitStack() as stack:
+        stores = [stack.enter_context(closing(PostgresStore(url))) for _ in range(collectors)]
+        for store in stores:
+            store.prepare()
+        ledgers = [stack.enter_context(closing(store.ledger())) for store in stores]
+        connection = stack.enter_context(closing(psycopg.connect(url, autocommit=True)))
+        connection.execute("SET search_path = koala")
+        rows = connection.execute(
+            "SELECT relname FROM pg_stat_user_tables WHERE relname !~ '^(alembic|entry_)'"
+        )
+        tables = {"entry", *(name for (name,) in rows)}
+
+        def empty() -> Collected:
+            connection.execute(";".join(f"DELETE FROM {table}" for table in tables).encode())
+            for ledger in ledgers:
+                ledger.forget()
+            return Collected(ledgers, lambda: PostgresReader(connection, END[0]))
+
+        yield empty
+
+
+@pytest.fixture(scope="module")
+def empty_on_a_server(postgresql: Cluster) -> Iterator[Empty]:
+    with on_a_server(postgresql.new_database(), 1) as emptied:
+        yield emptied
+
+
+@pytest.fixture(scope="module")
+def empty_for_two(postgresql: Cluster) -> Iterator[Empty]:
+    """A database with two collectors."""
+    with on_a_server(postgresql.new_database(), 2) as emptied:
+        yield emptied
 
 
 def as_batch(entries: list[Sent]) -> Batch:
@@ -216,16 +293,50 @@ def nameless(sent: Sent) -> Sent:
     return Sent(sent.number, sent.at, sent.profile, None, sent.traits)
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+RELAXED = [HealthCheck.too_slow]
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=RELAXED)
 @given(st.data())
 def test_any_order_delay_and_duplication_ends_in_the_same_people_traits_and_timelines(
     data: st.DataObject,
 ) -> None:
     entries = data.draw(histories())
-    model, collected = in_order(entries), Collected.empty()
-
+    collected = in_memory()
     collected.deliver(data.draw(mails(entries)))
+    check(collected, entries)
 
+
+@settings(max_examples=EXAMPLES // 5, deadline=None, suppress_health_check=RELAXED)
+@given(st.data())
+def test_a_collector_on_a_server_ends_in_the_same(empty_on_a_server: Empty, data: st.DataObject) -> None:
+    entries = data.draw(histories())
+    collected = empty_on_a_server()
+    collected.deliver(data.draw(mails(entries)))
+    check(collected, entries)
+
+
+@settings(max_examples=EXAMPLES // 5, deadline=None, suppress_health_check=RELAXED)
+@given(st.data())
+def test_two_collectors_in_turn_end_in_the_same(empty_for_two: Empty, data: st.DataObject) -> None:
+    entries = data.draw(histories())
+    collected = empty_for_two()
+    collected.deliver(data.draw(mails(entries)))
+    check(collected, entries)
+
+
+@settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=RELAXED)
+@given(st.data())
+def test_two_collectors_at_once_end_in_the_same(empty_for_two: Empty, data: st.DataObject) -> None:
+    entries = data.draw(histories())
+    collected = empty_for_two()
+    collected.deliver_at_once(data.draw(mails(entries)))
+    check(collected, entries)
+
+
+def check(collected: Collected, entries: list[Sent]) -> None:
+    """What is stored is what the entries say, one after another."""
+    model = in_order(entries)
     expected = {
         email: [sent.message_id for sent in sorted(timeline, key=lambda each: each.order)]
         for email, timeline in model.timelines.items()
@@ -233,25 +344,16 @@ def test_any_order_delay_and_duplication_ends_in_the_same_people_traits_and_time
     assert collected.timelines() == expected
     assert collected.turns() == turns_in_order(entries)
     assert collected.traits() == {email: model.traits(email) for email in model.timelines}
+    assert collected.reader.totals().entries == len(entries)
+    assert sum(counted.total for counted in collected.reader.counted(0)) == len(entries)
     for person in collected.reader.people(100):
         times = [sent.at for sent in model.timelines[person.email]]
         assert (person.first_seen, person.last_seen) == (min(times), max(times))
         assert person.accounts == ([] if "gmail" in person.email else ["example.com"])
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.data())
-def test_entries_are_counted_once_however_often_they_come(data: st.DataObject) -> None:
-    entries = data.draw(histories())
-    collected = Collected.empty()
-
-    collected.deliver(data.draw(mails(entries)))
-
-    assert collected.reader.totals().entries == len(entries)
-    assert sum(counted.total for counted in collected.reader.counted(0)) == len(entries)
-
-
-def test_two_of_a_persons_browsers_change_hands_in_one_group() -> None:
+@pytest.mark.parametrize("store", ["sqlite", "postgresql"])
+def test_two_of_a_persons_browsers_change_hands_in_one_group(store: str, empty_on_a_server: Empty) -> None:
     """Who is summed up anew is so by the turns of the whole group, not by those settled so far."""
     bob, ada = EMAILS[1], EMAILS[0]
     before = [
@@ -260,7 +362,7 @@ def test_two_of_a_persons_browsers_change_hands_in_one_group() -> None:
         Sent(2, NOON + 1, "desk", None, None),
     ]
     group = [Sent(3, NOON, "desk", ada, None), Sent(4, NOON, "phone", ada, (("plan", 0),))]
-    collected = Collected.empty()
+    collected = in_memory() if store == "sqlite" else empty_on_a_server()
     collected.deliver([[[sent] for sent in before], [[sent] for sent in group]])
     assert collected.traits() == {bob: {}, ada: {"plan": 0}}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from support.collecting import Running, event
+from support.collecting import Running, event, on_both_stores
+
+pytestmark = on_both_stores
 
 LAPTOP, PHONE = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from support.chromium import somebodys_browser
-from support.collecting import Running, Serve, event
+from support.collecting import Running, Serve, event, on_both_stores
 
 EVIL = '</script></title></pre><img src=x onerror="window.pwned=1"><script>window.pwned=1</script>\'"{{7*7}}'
 
@@ -18,6 +18,7 @@ def tab(chromium: Browser) -> Iterator[Page]:
         yield context.new_page()
 
 
+@on_both_stores
 def test_what_arrives_shows_on_the_open_page_with_whose_it_is(collector: Running, tab: Page) -> None:
     tab.goto(collector.url)
     expect(tab.locator("#empty")).to_contain_text("Nothing has arrived yet")
@@ -48,6 +49,7 @@ def test_the_stream_pauses_and_catches_up(collector: Running, tab: Page) -> None
     expect(tab.locator("#stream .entry")).to_have_count(1)
 
 
+@on_both_stores
 def test_live_can_be_narrowed_to_a_kind_an_event_or_a_person(collector: Running, tab: Page) -> None:
     collector.send(profile_id="p1", email="ada@example.com", events=[event("One"), event("Two")])
     collector.send(profile_id="p2", events=[event("One")], page_views=[{"page": {"path": "/"}}])
@@ -60,6 +62,7 @@ def test_live_can_be_narrowed_to_a_kind_an_event_or_a_person(collector: Running,
     expect(tab.locator("#stream .entry").first).to_contain_text("Hers")
 
 
+@on_both_stores
 def test_a_persons_page_tells_from_the_first_anonymous_page_on(collector: Running, tab: Page) -> None:
     visit = {"message_id": "v1", "page": {"path": "/pricing"}, "visit_start": "2026-01-01T10:00:00Z"}
     collector.send(profile_id="laptop", page_views=[visit])
@@ -88,6 +91,7 @@ def test_pages_are_walked_by_keyboard(collector: Running, tab: Page) -> None:
     expect(tab.locator("[data-search]")).to_be_focused()
 
 
+@on_both_stores
 def test_stored_text_never_runs_as_script(serve: Serve, tab: Page) -> None:
     collector = serve()
     blocked: list[str] = []
@@ -143,6 +147,7 @@ def test_pages_come_with_a_strict_policy(collector: Running) -> None:
         assert headers["x-content-type-options"] == "nosniff"
 
 
+@on_both_stores
 def test_empty_pages_say_the_line_that_fills_them(serve: Serve) -> None:
     collector = serve(keys=["pk_mine"])
     for path in ("/", "/people", "/accounts", "/events"):

@@ -11,41 +11,12 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
-from support.collecting import DEADLINE, KEY, event, until
-
-AGENT = {"User-Agent": "tests/1.0"}
-
-
-@contextmanager
-def started(database: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [
-        sys.executable,
-        "-m",
-        "koala_middleware.cli",
-        "collector",
-        "--port",
-        "0",
-        "--database",
-        str(database),
-    ]
-    with subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process, process.stdout.readline().strip().removeprefix("Collector: ")
-        finally:
-            process.kill()
-
-
-def batch_url(url: str) -> str:
-    return f"{url}/web/projects/{KEY}/batch"
+from support.collecting import DEADLINE, event, until
+from support.collector_process import AGENT, batch_url, started
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])

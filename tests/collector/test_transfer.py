@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.collecting import Running, Serve, event
+from support.collecting import Database, Running, Serve, event, on_both_stores
 
 from koala_middleware.cli import main
+
+pytestmark = on_both_stores
 
 
 def tell_a_story(collector: Running) -> None:
@@ -23,9 +26,8 @@ def tell_a_story(collector: Running) -> None:
     collector.send_account(domain="acme.example", identifies=[{"traits": {"plan": "x"}}])
 
 
-def export(tmp_path: Path, what: str, form: str = "jsonl") -> Path:
+def export(database: Database, tmp_path: Path, what: str, form: str = "jsonl") -> Path:
     output = tmp_path / f"{what}.{form}"
-    database = str(tmp_path / "koala.db")
     arguments = [
         "collector",
         "export",
@@ -35,21 +37,23 @@ def export(tmp_path: Path, what: str, form: str = "jsonl") -> Path:
         "--output",
         str(output),
         "--database",
-        database,
+        str(database),
     ]
     assert main(arguments) == 0
     return output
 
 
-def test_people_and_events_are_written_as_json_lines(collector: Running, tmp_path: Path) -> None:
+def test_people_and_events_are_written_as_json_lines(
+    collector: Running, database: Database, tmp_path: Path
+) -> None:
     tell_a_story(collector)
-    (person,) = [json.loads(line) for line in export(tmp_path, "people").read_text().splitlines()]
+    (person,) = [json.loads(line) for line in export(database, tmp_path, "people").read_text().splitlines()]
     assert (person["email"], person["profiles"], person["traits"]) == (
         "ada@example.com",
         ["p1"],
         {"name": "=Ada", "plan": "pro"},
     )
-    events = [json.loads(line) for line in export(tmp_path, "events").read_text().splitlines()]
+    events = [json.loads(line) for line in export(database, tmp_path, "events").read_text().splitlines()]
     assert [(row["kind"], row["email"] or row["account"]) for row in events] == [
         ("page", "ada@example.com"),
         ("identify", "ada@example.com"),
@@ -59,19 +63,23 @@ def test_people_and_events_are_written_as_json_lines(collector: Running, tmp_pat
     ]
 
 
-def test_csv_holds_the_same_and_no_formulas(collector: Running, tmp_path: Path) -> None:
+def test_csv_holds_the_same_and_no_formulas(collector: Running, database: Database, tmp_path: Path) -> None:
     tell_a_story(collector)
     collector.send(profile_id="p1", events=[event("=1+1")])
-    rows = list(csv.DictReader(export(tmp_path, "events", "csv").read_text().splitlines()))
+    rows = list(csv.DictReader(export(database, tmp_path, "events", "csv").read_text().splitlines()))
     assert [row["event"] for row in rows] == ["", "", "Clicked", "Paid", "", "'=1+1"]
 
 
 def test_exported_batches_make_the_same_people_in_another_collector(
-    serve: Serve, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    serve: Serve,
+    database: Database,
+    new_database: Callable[[], Database],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    first, second = serve(), serve(database=tmp_path / "second.db")
+    first, second = serve(), serve(database=new_database())
     tell_a_story(first)
-    batches = export(tmp_path, "batches")
+    batches = export(database, tmp_path, "batches")
 
     for _ in range(2):  # coming twice counts once, but for the page view, which had no message_id
         assert main(["collector", "import", str(batches), "--to", second.url]) == 0

@@ -7,11 +7,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.collecting import DEADLINE, Running, event
+from support.collecting import DEADLINE, Database, Running, event, on_both_stores
 
 from koala_middleware.collector import writer as writing
 from koala_middleware.collector.payload import Batch, read_person_batch
+from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.sqlite import SqliteStore
+from koala_middleware.collector.store.sqlite_ledger import SqliteLedger
 from koala_middleware.collector.writer import Arrived, Overloaded, Writer
 
 NOW = 1_700_000_000_000
@@ -46,10 +48,12 @@ class Answers:
         return lambda outcome: self.got.__setitem__(number, outcome)
 
 
+@on_both_stores
 def test_a_batch_that_fails_does_not_spoil_its_group(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store, answers = SqliteStore(tmp_path / "koala.db"), Answers(5)
+    store, answers = open_store(database), Answers(5)
+    store.prepare()
     writer = Writer(store.ledger, answers.settled, lambda *_: None)
     for number in range(5):  # all wait before the thread starts, so they are one group
         writer.submit(broken() if number == 2 else arrived(number), answers.slot(number))
@@ -70,11 +74,12 @@ def test_a_batch_that_fails_does_not_spoil_its_group(
     store.close()
 
 
+@on_both_stores
 def test_what_cannot_be_stored_is_answered_so_that_the_sender_comes_again(
     collector: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
     collector.app.state.collector.writer.run(
-        lambda ledger: ledger.connection.execute("DROP TABLE entry")
+        lambda ledger: ledger.connection.execute("ALTER TABLE entry RENAME TO elsewhere")
     ).result()
     with caplog.at_level(logging.CRITICAL, logger="koala_middleware.collector"):
         answered = collector.send(profile_id="p1", events=[event("x")])
@@ -92,8 +97,19 @@ def test_when_too_much_waits_the_sender_is_asked_to_come_again(
         writer.submit(arrived(3))
 
 
-def test_stopping_writes_what_waits(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "koala.db")
+def test_a_chore_nobody_waits_for_any_more_does_not_stop_the_writing(tmp_path: Path) -> None:
+    writer = Writer(SqliteStore(tmp_path / "koala.db").ledger, lambda _: None, lambda *_: None)
+    given_up, wanted = writer.run(type), writer.run(type)
+    given_up.cancel()
+    writer.start()
+    assert wanted.result(DEADLINE) is SqliteLedger
+    writer.stop()
+
+
+@on_both_stores
+def test_stopping_writes_what_waits(database: Database) -> None:
+    store = open_store(database)
+    store.prepare()
     writer = Writer(store.ledger, lambda _: None, lambda *_: None)
     for number in range(500):
         writer.submit(arrived(number))

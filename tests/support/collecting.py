@@ -8,14 +8,17 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 import uvicorn
 from starlette.applications import Starlette
 
 KEY = "pk_test"
 DEADLINE = 10.0  # seconds for anything that is waited for
+on_both_stores = pytest.mark.parametrize("new_database", ["sqlite", "postgresql"], indirect=True)
 
 
 @dataclass
@@ -90,3 +93,4 @@ def event(name: str, sent_at: str | None = None, **more: Any) -> dict[str, Any]:
 
 
 Serve = Callable[..., Running]
+Database = str | Path

@@ -1,11 +1,13 @@
 """Where the collector keeps what it takes: the contract. One module per database fulfils it.
 
 A store has two sides: `ledger()`, for the one thread that writes, and `reader()`, for pages and exports. Neither
-knows who is who; both tell identity.py and recording.py what is stored.
+knows who is who; both tell identity.py and recording.py what is stored. Whatever a store is asked, it raises
+writer.Away while its database cannot be reached.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -29,23 +31,36 @@ class ForgettingLedger(GroupLedger, Protocol):
         """Leave nothing of what was deleted on disk, as far as the database can. Outside a transaction."""
 
     def expire_entries(self, before: int) -> int:
-        """Delete up to CHUNK entries that arrived before a moment. Fewer than CHUNK: that was all."""
+        """Delete up to CHUNK entries that arrived before a moment. Fewer than CHUNK: that was all.
+
+        A store that lets go of whole days at once may keep the last ones for a little longer.
+        """
 
     def expire_people(self, before: int) -> int:
-        """Delete people last seen before a moment, and what only they needed."""
+        """Delete people last seen before a moment, and what only they needed. Fewer than CHUNK: that was all."""
 
 
 class Store(Protocol):
     """A database."""
 
     def prepare(self) -> None:
-        """Make or check the schema, and take the place of the one that writes. Raises RuntimeError."""
+        """Make or check the schema; where only one may write, take its place. Raises RuntimeError."""
 
     def ledger(self) -> ForgettingLedger:
         """The writer's side; only its own thread may use it."""
 
     def reader(self) -> AbstractContextManager[Reader]:
         """One snapshot of what is stored. For one thread at a time."""
+
+    def follow(self, written: Callable[[], int]) -> None:
+        """Begin to tell other collectors on this database whenever `written()` changes, and to hear them."""
+
+    @property
+    def heard(self) -> int:
+        """Changes whenever another collector may have written."""
+
+    def answers(self) -> bool:
+        """Whether the database can be asked now."""
 
     def close(self) -> None: ...
     def size(self) -> int:

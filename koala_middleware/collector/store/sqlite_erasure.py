@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from koala_middleware.collector.identity import NOBODY, Stretch
+from koala_middleware.collector.recording import HOUR
 from koala_middleware.collector.store import CHUNK
 
-HOUR = 60 * 60 * 1000
 _COUNTED = {"identify": "identifies", "track": "events", "page": "page_views"}
 
 

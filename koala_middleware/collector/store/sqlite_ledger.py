@@ -6,13 +6,14 @@ Must not know who is who (identity.py) or what a batch means (recording.py): it 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from koala_middleware.collector.addresses import company_domain
 from koala_middleware.collector.identity import Moment, Stretch, Turn, stretches
-from koala_middleware.collector.recording import Known, Row
+from koala_middleware.collector.recording import HOUR, Known, Row
 from koala_middleware.collector.store.sqlite_erasure import erase_person, expire_entries, expire_people
 from koala_middleware.collector.writer import Arrived
 
@@ -69,6 +70,9 @@ class SqliteLedger:
         self._emails.clear()
 
     # Numbers of things, made on first sight
+
+    def expect(self, profiles: Collection[tuple[str, str]], people: Collection[tuple[str, str]]) -> None:
+        """Nothing to prepare: a lookup is no journey, and nobody else writes."""
 
     def project(self, key: str) -> int:
         return self._number("project", ("key",), (key,))
@@ -134,22 +138,31 @@ class SqliteLedger:
 
     # Entries
 
-    def next_entry_no(self) -> int:
-        return self._entry_no + 1
+    def entry_numbers(self, count: int) -> Sequence[int]:
+        return range(self._entry_no + 1, self._entry_no + 1 + count)
 
-    def known(self, project: int, message_ids: Sequence[bytes]) -> dict[bytes, Known]:
+    def add(self, rows: Sequence[Row]) -> dict[tuple[int, bytes], Known]:
+        if self._added(rows):
+            return {}
+        known = self._known(rows)
+        self._added([row for row in rows if (row.project, row.message_id) not in known])
+        return known
+
+    def _known(self, rows: Sequence[Row]) -> dict[tuple[int, bytes], Known]:
         found = {}
-        for start in range(0, len(message_ids), _LOOKED_UP):
-            some = message_ids[start : start + _LOOKED_UP]
-            places = ",".join("?" * len(some))
-            rows = self._execute(
-                f"SELECT message_id, entry_no, person_no FROM entry WHERE project_no = ? AND message_id IN ({places})",
-                (project, *some),
+        for start in range(0, len(rows), _LOOKED_UP):
+            some = rows[start : start + _LOOKED_UP]
+            places = ",".join(["(?, ?)"] * len(some))
+            stored = self._execute(
+                "SELECT project_no, message_id, entry_no, person_no FROM entry "
+                f"WHERE (message_id, project_no) IN (VALUES {places})",
+                [value for row in some for value in (row.message_id, row.project)],
             )
-            found.update({message_id: Known(entry_no, person) for message_id, entry_no, person in rows})
+            found.update({(project, message): Known(number, who) for project, message, number, who in stored})
         return found
 
-    def add(self, rows: Sequence[Row]) -> bool:
+    def _added(self, rows: Sequence[Row]) -> bool:
+        """Store all, or none and False when one of them is stored already."""
         if not rows:
             return True
         self._execute("SAVEPOINT adding")
@@ -166,13 +179,9 @@ class SqliteLedger:
     def restate(self, entry_no: int, person: int) -> None:
         self._execute("UPDATE entry SET person_no = ? WHERE entry_no = ?", (person, entry_no))
 
-    def has_entries(self, stretch: Stretch, before: int) -> bool:
-        found = self._one(
-            f"SELECT 1 FROM entry WHERE {_WITHIN} AND entry_no < ? LIMIT 1",
-            *_bounds(stretch),
-            before,
-        )
-        return found is not None
+    def with_entries(self, stretches: Collection[Stretch], before: int) -> set[Stretch]:
+        sql = f"SELECT 1 FROM entry WHERE {_WITHIN} AND entry_no < ? LIMIT 1"
+        return {stretch for stretch in stretches if self._one(sql, *_bounds(stretch), before)}
 
     # Turns
 
@@ -198,7 +207,11 @@ class SqliteLedger:
             self._turns[profile] = turns
         return turns
 
-    def keep_turns(self, profile: int, old: Sequence[Turn], new: Sequence[Turn]) -> None:
+    def keep_turns(self, changed: Mapping[int, tuple[Sequence[Turn], Sequence[Turn]]]) -> None:
+        for profile, (old, new) in changed.items():
+            self._keep_turns(profile, old, new)
+
+    def _keep_turns(self, profile: int, old: Sequence[Turn], new: Sequence[Turn]) -> None:
         gone = [(profile, *turn.since) for turn in old if turn not in new]
         added = [(profile, *turn.since, turn.person) for turn in new if turn not in old]
         if gone:
@@ -290,7 +303,8 @@ class SqliteLedger:
     def join(self, members: Iterable[tuple[int, int, str]]) -> None:
         self._many("INSERT OR IGNORE INTO member VALUES (?, ?, ?)", members)
 
-    def count(self, hours: Mapping[tuple[int, int], int]) -> None:
+    def count(self, rows: Sequence[Row]) -> None:
+        hours = Counter((row.label, row.sent_at // HOUR) for row in rows)
         self._many(
             "INSERT INTO hourly VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET entries = entries + excluded.entries",
             [(*place, entries) for place, entries in hours.items()],
@@ -329,9 +343,10 @@ class SqliteLedger:
 
     # Requests
 
-    def next_request_no(self) -> int:
-        self._request_no += 1
-        return self._request_no
+    def request_numbers(self, count: int) -> Sequence[int]:
+        first = self._request_no + 1
+        self._request_no += count
+        return range(first, first + count)
 
     def keep_requests(self, requests: list[Arrived]) -> None:
         self._many(

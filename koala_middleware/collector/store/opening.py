@@ -1,0 +1,50 @@
+"""Which store a `database` setting means: a path is a SQLite file, `postgresql://…` a server.
+
+What a store needs is imported only when it is the one that was chosen.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from koala_middleware.collector.store import Store
+from koala_middleware.collector.store.sqlite import SqliteStore
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_POSTGRES = {"postgresql", "postgres"}
+
+
+def open_store(database: str | Path, keep: int | None = None) -> Store:
+    """The store, not connected yet. `keep`: for how many milliseconds entries will be kept.
+
+    Raises:
+        ValueError: For a URL that cannot be meant.
+        ImportError: When the extra that it needs is not installed.
+    """
+    scheme = url_scheme(database)
+    if scheme is None:
+        return SqliteStore(database)
+    if scheme not in _POSTGRES:
+        raise ValueError(
+            f'database is a {scheme}:// URL, expected a file\'s name for SQLite, or "postgresql://user@host/name"'
+        )
+    from koala_middleware.collector.store.postgres import PostgresStore  # noqa: PLC0415  (see above)
+
+    return PostgresStore(str(database), keep)
+
+
+def url_scheme(database: str | Path) -> str | None:
+    """`"postgresql"` of such a URL; None of a file's name."""
+    match = _URL.match(database) if isinstance(database, str) else None
+    return match[1].lower() if match else None
+
+
+def without_password(database: str | Path) -> str:
+    """The setting as it may be shown."""
+    if url_scheme(database) is None:
+        return str(database)
+    place = urlsplit(str(database))
+    user, at, host = place.netloc.rpartition("@")
+    return f"{place.scheme}://{user.partition(':')[0]}{at}{host}{place.path}"

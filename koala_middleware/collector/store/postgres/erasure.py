@@ -1,0 +1,98 @@
+"""Deleting one person for good from the PostgreSQL store, in the ledger's transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from psycopg import Connection
+
+from koala_middleware.collector.identity import NOBODY, Stretch
+from koala_middleware.collector.recording import HOUR
+from koala_middleware.collector.store.postgres.entries import WITHIN, bounds
+from koala_middleware.collector.store.postgres.names import hold_people, hold_profiles
+from koala_middleware.collector.store.postgres.partitions import DAY
+
+if TYPE_CHECKING:
+    from koala_middleware.collector.store.postgres.ledger import PostgresLedger
+
+_COUNTED = {"identify": "identifies", "track": "events", "page": "page_views"}
+
+
+def erase(ledger: PostgresLedger, email: str) -> dict[str, Any]:
+    """Delete the people under an email in all projects. Answers how much went."""
+    total: dict[str, Any] = {"identifies": 0, "events": 0, "page_views": 0, "profiles": []}
+    found = ledger.connection.execute("SELECT person_no FROM person WHERE email = %s ORDER BY 1", (email,))
+    for (person,) in found.fetchall():
+        gone = _erase(ledger, person, email, _held(ledger, person))
+        total = {name: total[name] + count for name, count in gone.items()}
+    return total
+
+
+def _held(ledger: PostgresLedger, person: int) -> list[Stretch]:
+    """The person's stretches, locked in the order of names.py; again when a profile came along meanwhile."""
+    held: set[int] | None = None
+    while True:
+        rows = ledger.connection.execute(
+            "SELECT DISTINCT profile_no FROM turn WHERE person_no = %s", (person,)
+        )
+        profiles = {profile for (profile,) in rows}
+        if held is not None and profiles <= held:
+            return ledger.stretches_of(person)
+        hold_profiles(ledger.connection, profiles)
+        hold_people(ledger.connection, [person])
+        held = profiles | (held or set())
+
+
+def _erase(ledger: PostgresLedger, person: int, email: str, stretches: Sequence[Stretch]) -> dict[str, Any]:
+    connection = ledger.connection
+    counts: Counter[str] = Counter()
+    for stretch in stretches:
+        counts += _delete_entries(ledger, WITHIN, *bounds(stretch))
+    counts += _delete_entries(ledger, "person_no = %s AND profile_no IS NULL", person)
+    profiles = _leave_profiles(connection, person, {stretch.profile for stretch in stretches})
+    for table in ("trait", "member", "person"):
+        connection.execute(f"DELETE FROM {table} WHERE person_no = %s".encode(), (person,))
+    for mention in (email, *profiles):
+        connection.execute("DELETE FROM request WHERE strpos(lower(body), lower(%s)) > 0", (mention,))
+    return {**{name: counts[kind] for kind, name in _COUNTED.items()}, "profiles": profiles}
+
+
+def _delete_entries(ledger: PostgresLedger, where: str, *values: Any) -> Counter[str]:
+    """Delete entries, and the messages that keep them from coming again. Answers how many of each kind."""
+    rows = ledger.connection.execute(
+        (
+            f"WITH gone AS (DELETE FROM entry WHERE {where} "
+            "RETURNING project_no, label_no, sent_at, received_at, message_id), "
+            "forgotten AS (DELETE FROM message USING gone WHERE message.message_id = gone.message_id "
+            "AND message.project_no = gone.project_no) "
+            f"SELECT kind, label_no, sent_at / {HOUR}, received_at / {DAY}, count(*) FROM gone "
+            "JOIN label USING (label_no) GROUP BY 1, 2, 3, 4"
+        ).encode(),
+        values,
+    ).fetchall()
+    ledger.add_to_counts({tuple(place): -count for _, *place, count in rows})
+    kinds: Counter[str] = Counter()
+    for kind, *_, count in rows:
+        kinds[kind] += count
+    return kinds
+
+
+def _leave_profiles(connection: Connection[Any], person: int, profiles: set[int]) -> list[str]:
+    """Forget profiles that were this person's alone; in shared ones the person's turns become nobody's."""
+    values = {"person": person, "profiles": sorted(profiles), "nobody": NOBODY}
+    names = connection.execute(
+        "SELECT profile_id FROM profile WHERE profile_no = ANY(%(profiles)s) ORDER BY 1", values
+    ).fetchall()
+    own = (
+        "profile_no = ANY(%(profiles)s) AND profile_no NOT IN (SELECT profile_no FROM turn "
+        "WHERE profile_no = ANY(%(profiles)s) AND person_no NOT IN (%(person)s, %(nobody)s))"
+    )
+    connection.execute(f"DELETE FROM profile WHERE {own}".encode(), values)
+    connection.execute(f"DELETE FROM turn WHERE {own}".encode(), values)
+    connection.execute(
+        "UPDATE turn SET person_no = %(nobody)s WHERE profile_no = ANY(%(profiles)s) AND person_no = %(person)s",
+        values,
+    )
+    return [name for (name,) in names]

@@ -1,0 +1,114 @@
+"""Letting go of what is older than it may be kept: whole pieces of the table of entries, and the rest in chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection, sql
+
+from koala_middleware.collector.store import CHUNK
+from koala_middleware.collector.store.postgres.names import hold_profiles
+from koala_middleware.collector.store.postgres.partitions import DAY, Piece, drop, lock, pieces
+
+# A drop waits for whoever reads the table, and all others wait for the drop: better to try again in an hour.
+_PATIENCE = "2s"
+_EMPTY = (
+    "NOT EXISTS (SELECT FROM turn WHERE turn.profile_no = profile.profile_no) "
+    "AND NOT EXISTS (SELECT FROM entry WHERE entry.profile_no = profile.profile_no)"
+)
+
+
+class Expiry:
+    """One ledger's way through what may go."""
+
+    def __init__(self) -> None:
+        self._begun: Piece | None = None
+        self._forgotten = 0  # the last entry of that piece whose message is forgotten
+        self._walked: int | None = None  # the last profile looked at, after pieces were dropped
+
+    def expire_entries(self, connection: Connection[Any], before: int) -> int:
+        """Drop pieces whose entries all arrived before a moment, once up to CHUNK messages a call are forgotten."""
+        connection.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'".encode())
+        lock(connection)
+        count = 0
+        for piece in pieces(connection):
+            if piece.end * DAY > before:
+                break
+            count += self._forget_messages(connection, piece, CHUNK - count)
+            if count >= CHUNK:
+                break
+            self._drop(connection, piece)
+        return count
+
+    def _forget_messages(self, connection: Connection[Any], piece: Piece, limit: int) -> int:
+        if piece != self._begun:
+            self._begun, self._forgotten = piece, 0
+        (count, last) = connection.execute(
+            sql.SQL(
+                "WITH next AS (SELECT project_no, message_id, entry_no FROM {} WHERE entry_no > %s "
+                "ORDER BY entry_no LIMIT %s), forgotten AS (DELETE FROM message USING next "
+                "WHERE message.message_id = next.message_id AND message.project_no = next.project_no) "
+                "SELECT count(*), max(entry_no) FROM next"
+            ).format(sql.Identifier(piece.table)),
+            (self._forgotten, limit),
+        ).fetchone() or (0, None)
+        self._forgotten = last or self._forgotten
+        return int(count)
+
+    def _drop(self, connection: Connection[Any], piece: Piece) -> None:
+        drop(connection, piece)
+        connection.execute("DELETE FROM hourly WHERE day >= %s AND day < %s", (piece.start, piece.end))
+        self._walked = 0
+
+    def expire_people(self, connection: Connection[Any], before: int) -> int:
+        """Delete up to CHUNK people last seen before a moment, then profiles of which nothing is left."""
+        gone = _forget_people(connection, before)
+        connection.execute("DELETE FROM minutely WHERE minute < %s", (before // 60_000,))
+        connection.execute("DELETE FROM request WHERE received_at < %s", (before,))
+        if self._walked is not None:
+            self._walked = _forget_profiles(connection, self._walked)
+        return gone if self._walked is None else CHUNK
+
+
+def _forget_people(connection: Connection[Any], before: int) -> int:
+    old = connection.execute(
+        "SELECT person_no FROM person WHERE last_seen < %s UNION ALL "
+        "SELECT person_no FROM person WHERE last_seen IS NULL LIMIT %s",
+        (before, CHUNK),
+    )
+    people = [person for (person,) in old]
+    profiles = connection.execute("SELECT DISTINCT profile_no FROM turn WHERE person_no = ANY(%s)", (people,))
+    hold_profiles(connection, {profile for (profile,) in profiles})
+    held = connection.execute(
+        "SELECT person_no FROM person WHERE person_no = ANY(%s) AND coalesce(last_seen, 0) < %s ORDER BY 1 "
+        "FOR UPDATE",
+        (people, before),
+    )
+    gone = [person for (person,) in held]
+    for table in ("trait", "member", "turn", "person"):
+        connection.execute(f"DELETE FROM {table} WHERE person_no = ANY(%s)".encode(), (gone,))
+    return len(people)
+
+
+def _forget_profiles(connection: Connection[Any], after: int) -> int | None:
+    """Delete empty ones among the next CHUNK. Answers the last one looked at; None at the end.
+
+    Locked before they are looked at again: a profile may just be getting its first entry.
+    """
+    (last,) = connection.execute(
+        "SELECT max(profile_no) FROM (SELECT profile_no FROM profile WHERE profile_no > %s "
+        "ORDER BY profile_no LIMIT %s) AS next",
+        (after, CHUNK),
+    ).fetchone() or (None,)
+    if last is None:
+        return None
+    empty = connection.execute(
+        f"SELECT profile_no FROM profile WHERE profile_no > %s AND profile_no <= %s AND {_EMPTY} ORDER BY 1 "
+        "FOR UPDATE SKIP LOCKED".encode(),
+        (after, last),
+    )
+    connection.execute(
+        f"DELETE FROM profile WHERE profile_no = ANY(%s) AND {_EMPTY}".encode(),
+        ([number for (number,) in empty],),
+    )
+    return int(last)

@@ -1,0 +1,53 @@
+"""The last requests as they came: kept for whoever looks, and trimmed from time to time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection
+
+from koala_middleware.collector.store.postgres.reader import storable
+from koala_middleware.collector.writer import Arrived
+
+TAKEN_KEPT = 5_000  # requests whose raw body is kept; older ones make room
+REFUSED_KEPT = 1_000
+BODY_KEPT = 64 * 1024  # bytes of a kept request's body
+_TRIMMED_EVERY = 1_000  # requests
+_TRIMMING = 27503_02  # the advisory lock of whoever trims
+
+
+def keep(connection: Connection[Any], requests: list[Arrived]) -> None:
+    with connection.cursor().copy("COPY request FROM STDIN") as copy:
+        for request in requests:
+            copy.write_row([storable(value) for value in _row(request)])
+    if requests[0].request_no // _TRIMMED_EVERY != requests[-1].request_no // _TRIMMED_EVERY:
+        _trim(connection, requests[-1].request_no)
+
+
+def _row(request: Arrived) -> tuple[Any, ...]:
+    return (
+        request.request_no,
+        request.key,
+        request.path,
+        request.received_at,
+        request.status,
+        request.outcome,
+        request.notes,
+        request.user_agent,
+        len(request.body),
+        request.body[:BODY_KEPT].decode("utf-8", "replace"),
+    )
+
+
+def _trim(connection: Connection[Any], newest: int) -> None:
+    """By one collector at a time; refused ones are not pushed out by good ones."""
+    locked = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_TRIMMING,)).fetchone()
+    if locked == (True,):
+        connection.execute(
+            "DELETE FROM request WHERE outcome = 'taken' AND request_no <= %s", (newest - TAKEN_KEPT,)
+        )
+        connection.execute(
+            "DELETE FROM request WHERE outcome <> 'taken' AND request_no <= "
+            "(SELECT request_no FROM request WHERE outcome <> 'taken' ORDER BY request_no DESC OFFSET %s LIMIT 1)",
+            (REFUSED_KEPT,),
+        )
