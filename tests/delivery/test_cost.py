@@ -96,14 +96,19 @@ def test_delivering_an_entry_enters_few_functions(
 @pytest.mark.parametrize("each", BESIDE_ITS_OWN)
 def test_an_entry_that_waits_takes_little_memory(sender: Sender, batch: MakeBatch, each: int) -> None:
     sender.outbox.put(batch("first", "first"))
-    waiting = 2_000
+    # The least of three: threads of other tests may end or begin meanwhile, and their memory counts, too.
+    beside = min(beside_its_own(sender, batch, each, of=person) for person in ("a", "b", "c"))
+    assert beside <= BESIDE_ITS_OWN[each]
+
+
+def beside_its_own(sender: Sender, batch: MakeBatch, each: int, of: str) -> float:
+    waiting, own = 2_000, sender.outbox.stats().waiting_bytes
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         for number in range(waiting):
-            sender.outbox.put(batch(f"3e6a2c18-3b02-40c4-b8d2-{number // each:012}", number))
+            sender.outbox.put(batch(f"{of}e6a2c18-3b02-40c4-b8d2-{number // each:012}", number))
         used = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    own = sender.outbox.stats().waiting_bytes
-    assert (used - own) / waiting <= BESIDE_ITS_OWN[each]
+    return (used - (sender.outbox.stats().waiting_bytes - own)) / waiting
