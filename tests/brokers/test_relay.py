@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.collecting import listening
 from support.workers import until
 
+from koala_middleware.collector import create_app
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.brokers.message import Message, NotABatchError, batch_in
 from koala_middleware.delivery.brokers.relay import Relay
@@ -31,7 +34,7 @@ def relay_with(endpoint: Collector) -> Iterator[Callable[..., Relay]]:
     made: list[Relay] = []
 
     def make(**settings: Any) -> Relay:
-        made.append(Relay(KoalaConfig(public_api_key="pk_test", endpoint=endpoint.url, **settings)))
+        made.append(Relay(KoalaConfig(**{"public_api_key": "pk_test", "endpoint": endpoint.url, **settings})))
         return made[-1]
 
     yield make
@@ -80,6 +83,19 @@ def test_messages_are_settled_once_the_endpoint_has_them(
     endpoint.release()
     assert relay.settled(LONG)
     assert relay.stats()["pk_test"].delivered == 2
+
+
+def test_what_left_in_bulk_is_settled_as_soon_as_that_is_answered(
+    relay_with: Callable[..., Relay], tmp_path: Path
+) -> None:
+    with listening(create_app(tmp_path / "koala.db")) as collector:
+        relay = relay_with(endpoint=collector.url, concurrency=1)
+        for number in range(200):  # while the first is on its way, the others become worth a bulk
+            relay.take("pk_test", body(f"person-{number}", str(number)))
+        began = time.monotonic()
+        assert relay.settled(600)
+        assert time.monotonic() - began < 300
+        assert "/web/projects/pk_test/bulk" in {kept["path"] for kept in collector.requests()}
 
 
 def test_each_key_has_its_own_path(relay_with: Callable[..., Relay], endpoint: Collector) -> None:

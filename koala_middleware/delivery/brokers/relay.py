@@ -102,6 +102,10 @@ class BorrowedOutbox(MemoryOutbox):
         super().done(parcel, items)
         self._settled.ring()
 
+    def done_all(self, parcels: Sequence[Parcel]) -> None:
+        super().done_all(parcels)
+        self._settled.ring()
+
     def refuse(self, parcel: Parcel, items: Sequence[Waiting], reason: str) -> None:
         if self._aside is not None:
             try:
