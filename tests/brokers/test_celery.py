@@ -150,7 +150,7 @@ def test_a_worker_for_our_queues_takes_one_message_at_a_time(caplog: pytest.LogC
     app = Celery("shop", set_as_current=False)
     add_task(app, KoalaConfig(public_api_key="pk_test"))
     begin(app, queues="koala.0,koala.1", concurrency=None)
-    assert (app.conf.worker_concurrency, app.conf.worker_prefetch_multiplier) == (1, 1)
+    assert app.conf.worker_concurrency == 1
     assert app.amqp.queues["koala.0"].queue_arguments == {"x-single-active-consumer": True}
     assert not caplog.messages
     begin(app, queues=["koala.0"], concurrency=8)
@@ -162,7 +162,7 @@ def test_other_workers_are_left_as_they_are() -> None:
     add_task(app, KoalaConfig(public_api_key="pk_test"))
     begin(app, queues=None, concurrency=None)
     begin(app, queues="mail", concurrency=4)
-    assert app.conf.worker_prefetch_multiplier == 4
+    assert app.conf.worker_concurrency is None
     assert "koala.0" not in dict(app.amqp.queues)
 
 

@@ -142,7 +142,13 @@ def add_task(app: Celery, config: KoalaConfig | None = None) -> Relay:
     def deliver(public_api_key: str, body: str) -> str:
         return _deliver(relay, public_api_key, body)
 
+    def limit(sender: Any, **_signal: Any) -> None:
+        if sender.app is app and app.amqp.queues.consume_from.keys() & _queues(config).keys():
+            # Not by the configuration: Celery's command line has read that already, and says four.
+            sender.prefetch_multiplier = 1
+
     signals.celeryd_init.connect(prepare, weak=False)
+    signals.worker_init.connect(limit, weak=False)
     app.task(
         name=TASK,
         shared=False,  # other apps of this process have not asked for it
@@ -154,6 +160,10 @@ def add_task(app: Celery, config: KoalaConfig | None = None) -> Relay:
         time_limit=int(PATIENCE + 2 * _GRACE),
     )(deliver)
     return relay
+
+
+def _queues(config: KoalaConfig) -> dict[str, int]:
+    return {f"{config.queue}.{shard}": shard for shard in range(config.shards)}
 
 
 def _deliver(relay: Relay, public_api_key: str, body: str) -> str:
@@ -180,15 +190,15 @@ def _deliver(relay: Relay, public_api_key: str, body: str) -> str:
 
 
 def _prepare_worker(app: Celery, config: KoalaConfig, options: dict[str, Any]) -> None:
-    """A worker begins: if it is there for our queues, declared as ours are and one message at a time."""
+    """A worker begins: if it is there for our queues, they are declared as ours are, and it runs one task at a
+    time."""
     asked = options.get("queues") or ()
     names = asked.split(",") if isinstance(asked, str) else list(asked)
-    ours = {f"{config.queue}.{shard}": shard for shard in range(config.shards)}
+    ours = _queues(config)
     if not ours.keys() & set(names):
         return
     for name in ours.keys() & set(names):
         app.amqp.queues.add(queue_of(app, config, ours[name]))
-    app.conf.worker_prefetch_multiplier = 1
     if options.get("concurrency") in {None, 0}:
         app.conf.worker_concurrency = 1
     elif options["concurrency"] != 1:
