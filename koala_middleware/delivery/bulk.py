@@ -14,7 +14,8 @@ from koala_middleware.delivery.answers import Answer, Verdict, verdict
 from koala_middleware.delivery.transport import BulkTransport, Transport
 from koala_middleware.wire import BULK_LINES
 
-ASK_TIMEOUT = 1.0  # seconds; an endpoint that takes longer to say what it offers gets plain requests
+# Seconds; others deliver meanwhile. An endpoint that takes longer to say what it offers gets plain requests.
+ASK_TIMEOUT = 3.0
 ASK_AGAIN = 300.0  # seconds after a no
 SUSPICIOUS = 2  # outages in a row that each began with a bulk
 _NOT_IMPLEMENTED = 501
