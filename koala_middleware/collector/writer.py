@@ -27,6 +27,10 @@ WAITING = 10_000  # requests in the queue; above, the sender is asked to come ag
 MINUTE = 60_000
 TRIES = 5  # of a transaction that collides with other collectors'
 
+TAKEN_KEPT = 5_000  # requests whose raw body is kept; older ones make room
+REFUSED_KEPT = 1_000
+BODY_KEPT = 64 * 1024  # bytes of a kept request's body
+
 
 class Overloaded(Exception):  # noqa: N818  (a state, told to the sender as 503)
     """More waits than can be written soon; come again in a second."""
@@ -58,6 +62,21 @@ class Arrived:
     notes: str = ""
     batch: Batch | None = None
     request_no: int = 0
+
+    def row(self) -> tuple[Any, ...]:
+        """As every store keeps it."""
+        return (
+            self.request_no,
+            self.key,
+            self.path,
+            self.received_at,
+            self.status,
+            self.outcome,
+            self.notes,
+            self.user_agent,
+            len(self.body),
+            self.body[:BODY_KEPT].decode("utf-8", "replace"),
+        )
 
 
 class GroupLedger(Ledger, Protocol):

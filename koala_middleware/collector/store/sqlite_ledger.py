@@ -15,11 +15,8 @@ from koala_middleware.collector.addresses import company_domain
 from koala_middleware.collector.identity import Moment, Stretch, Turn, stretches
 from koala_middleware.collector.recording import HOUR, Known, Row
 from koala_middleware.collector.store.sqlite_erasure import erase_person, expire_entries, expire_people
-from koala_middleware.collector.writer import Arrived
+from koala_middleware.collector.writer import REFUSED_KEPT, TAKEN_KEPT, Arrived
 
-TAKEN_KEPT = 5_000  # requests whose raw body is kept; older ones make room
-REFUSED_KEPT = 1_000
-BODY_KEPT = 64 * 1024  # bytes of a kept request's body
 _REMEMBERED = 200_000  # numbers and turns held in memory
 _NEITHER_END = "sent_at, message_id"
 _WITHIN = f"profile_no = ? AND ({_NEITHER_END}) >= (?, ?) AND ({_NEITHER_END}) < (?, ?)"
@@ -351,7 +348,7 @@ class SqliteLedger:
     def keep_requests(self, requests: list[Arrived]) -> None:
         self._many(
             "INSERT OR REPLACE INTO request VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(self._slot(request), *_kept(request)) for request in requests[-TAKEN_KEPT:]],
+            [(self._slot(request), *request.row()) for request in requests[-TAKEN_KEPT:]],
         )
 
     def _slot(self, request: Arrived) -> int:
@@ -366,21 +363,6 @@ class SqliteLedger:
             "SET requests = requests + excluded.requests, entries = entries + excluded.entries",
             [(*place, *counts) for place, counts in minutes.items()],
         )
-
-
-def _kept(request: Arrived) -> tuple[Any, ...]:
-    return (
-        request.request_no,
-        request.key,
-        request.path,
-        request.received_at,
-        request.status,
-        request.outcome,
-        request.notes,
-        request.user_agent,
-        len(request.body),
-        request.body[:BODY_KEPT].decode("utf-8", "replace"),
-    )
 
 
 def _bounds(stretch: Stretch) -> tuple[Any, ...]:

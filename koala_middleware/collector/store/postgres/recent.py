@@ -7,11 +7,8 @@ from typing import Any
 from psycopg import Connection
 
 from koala_middleware.collector.store.postgres.reader import storable
-from koala_middleware.collector.writer import Arrived
+from koala_middleware.collector.writer import REFUSED_KEPT, TAKEN_KEPT, Arrived
 
-TAKEN_KEPT = 5_000  # requests whose raw body is kept; older ones make room
-REFUSED_KEPT = 1_000
-BODY_KEPT = 64 * 1024  # bytes of a kept request's body
 _TRIMMED_EVERY = 1_000  # requests
 _TRIMMING = 27503_02  # the advisory lock of whoever trims
 
@@ -19,24 +16,9 @@ _TRIMMING = 27503_02  # the advisory lock of whoever trims
 def keep(connection: Connection[Any], requests: list[Arrived]) -> None:
     with connection.cursor().copy("COPY request FROM STDIN") as copy:
         for request in requests:
-            copy.write_row([storable(value) for value in _row(request)])
+            copy.write_row([storable(value) for value in request.row()])
     if requests[0].request_no // _TRIMMED_EVERY != requests[-1].request_no // _TRIMMED_EVERY:
         _trim(connection, requests[-1].request_no)
-
-
-def _row(request: Arrived) -> tuple[Any, ...]:
-    return (
-        request.request_no,
-        request.key,
-        request.path,
-        request.received_at,
-        request.status,
-        request.outcome,
-        request.notes,
-        request.user_agent,
-        len(request.body),
-        request.body[:BODY_KEPT].decode("utf-8", "replace"),
-    )
 
 
 def _trim(connection: Connection[Any], newest: int) -> None:
