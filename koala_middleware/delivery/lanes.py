@@ -44,6 +44,11 @@ def beat(linger: float) -> float:
     return quiet(linger) / 2
 
 
+def longest_wait(linger: float) -> float:
+    """Seconds within which a new lane is due."""
+    return quiet(linger) + beat(linger)
+
+
 @dataclass(slots=True, eq=False)
 class Waiting:
     """One entry that waits.

@@ -16,7 +16,7 @@ from koala_middleware.delivery.crew import TEND, Bell, Crew, Pause
 from koala_middleware.delivery.durable import DurableOutbox
 from koala_middleware.delivery.gate import Gate
 from koala_middleware.delivery.hook import Hook
-from koala_middleware.delivery.lanes import Parcel, quiet
+from koala_middleware.delivery.lanes import Parcel, longest_wait
 from koala_middleware.delivery.logbook import Logbook, log
 from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.delivery.outbox import Outbox
@@ -54,7 +54,7 @@ class Sender:
             tend=self._tend,
             due=self._due,
             transport=self._transport,
-            linger=quiet(config.flush_interval),
+            linger=longest_wait(config.flush_interval),
         )
         self._hurried_at = -math.inf
         self._flushes: dict[Bell, int] = {}

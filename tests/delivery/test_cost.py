@@ -5,6 +5,7 @@ How many microseconds that is, beside peers: `make bench`.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 import tracemalloc
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from koala_middleware.config import KoalaConfig
-from koala_middleware.delivery.crew import Pause
+from koala_middleware.delivery.crew import Bell, Pause
 from koala_middleware.delivery.http import HttpTransport
 from koala_middleware.delivery.sender import Sender
 from koala_middleware.wire import Batch
@@ -112,3 +113,18 @@ def beside_its_own(sender: Sender, batch: MakeBatch, each: int, of: str) -> floa
     finally:
         tracemalloc.stop()
     return (used - (sender.outbox.stats().waiting_bytes - own)) / waiting
+
+
+def test_entries_that_are_due_after_the_next_look_wake_nobody(
+    sender: Sender, batch: MakeBatch, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that is woken takes the interpreter from the app: more than a whole request of ours costs."""
+    crew = sender._crew
+    sender.put(batch("first", "first"))
+    eventually(lambda: math.isfinite(crew._nap_until))
+    rung: list[Bell] = []
+    monkeypatch.setattr(Bell, "ring", rung.append)
+    for person in range(PEOPLE):
+        sender.put(batch(f"person-{person}", person))
+    # Each second somebody looks around, and may do it just now.
+    assert len(rung) <= PEOPLE / 20
