@@ -5,9 +5,8 @@ Knows no request and no cookie: exchange.py does, and uses a client.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -18,22 +17,14 @@ from koala_middleware.consent import permitted
 from koala_middleware.context import Consent, KoalaContext, Traits
 from koala_middleware.cookie import prepare
 from koala_middleware.delivery import Delivery, DeliveryReport, DeliveryStats
+from koala_middleware.entries import batch_of, context_of, library, new_message_id
 from koala_middleware.erasure import TIMEOUT as ERASE_TIMEOUT
 from koala_middleware.erasure import ErasureReport, KoalaErasureError, Progress, erase
 from koala_middleware.firewall import BeforeSendError, Firewall
 from koala_middleware.notices import Notices
 from koala_middleware.session import AccountSession, PersonSession
 from koala_middleware.users import Users
-from koala_middleware.wire import BatchObject, Draft, Person, drafts, encoded, new_message_id
-
-
-@cache
-def library() -> Mapping[str, str]:
-    """Who sends: this package and its version. Looked up when a client is made: that costs 6 ms."""
-    from importlib.metadata import version  # noqa: PLC0415  (see above)
-
-    return {"name": "koala_middleware", "version": version("koala-middleware")}
-
+from koala_middleware.wire import Batch, Draft, Person, drafts
 
 _living: WeakSet[KoalaClient] = WeakSet()
 
@@ -48,6 +39,8 @@ class KoalaClient:
         amends_known_visitors: Whether a response may need something of us even when its visitor brought
             their cookie.
         durable: Whether handing over makes what was said safe from the death of the process, at once.
+        clean: Any value in JSON's values, secrets masked as the settings say.
+        surroundings: What is told about a call that no request surrounds, as a JSON object.
     Raises:
         KoalaConfigError: a setting is missing or malformed.
     """
@@ -60,6 +53,7 @@ class KoalaClient:
         self.delivery = self.delivered_by(self.config)
         self.notices = Notices(silent=not self.config.enabled)
         self.firewall = Firewall(self.config)
+        self.clean = self.firewall.clean
         self.users = Users(self.config.identify_user)
         self.asks_consent = self.config.enabled and (
             self.config.honour_gpc or self.config.consent is not None
@@ -72,7 +66,7 @@ class KoalaClient:
             or self.config.page_views
         )
         prepare()
-        library()
+        self.surroundings = context_of([library()])
         new_message_id()
         _living.add(self)
 
@@ -113,41 +107,41 @@ class KoalaClient:
         calls = context.take()
         allowed = permitted(calls, consent)
         self.dropped(len(calls) - len(allowed), "consent")
-        self.send(drafts(allowed), {"library": library()})
+        self.send(drafts(allowed), self.surroundings)
 
-    def send(self, written: Sequence[Draft], surroundings: Mapping[str, Any], ip: str | None = None) -> None:
+    def send(self, written: Sequence[Draft], surroundings: str, ip: str | None = None) -> None:
         """Encode drafts and give them to delivery: no waiting, no exception.
 
         Args:
-            surroundings: What the request tells about each call, the entries' `context`.
+            surroundings: What is told about each call, the entries' `context`, as a JSON object.
             ip: The visitor's address, only where the site forwards it.
         """
         for draft in written:
             self._send(draft, surroundings, ip)
 
-    def _send(self, draft: Draft, surroundings: Mapping[str, Any], ip: str | None) -> None:
+    def _send(self, draft: Draft, surroundings: str, ip: str | None) -> None:
         said = len(draft.calls)
         try:
-            draft.calls = self.firewall.allowed(self.firewall.sampled(draft.calls))
-            self.dropped(said - len(draft.calls), "sampled")
-            said = len(draft.calls)
-            if said:
-                self._release(self.firewall.cleaned(draft.body(surroundings, ip)), said)
+            calls = self.firewall.allowed(self.firewall.sampled(draft.calls))
+            self.dropped(said - len(calls), "sampled")
+            said = len(calls)
+            if calls:
+                self._release(batch_of(draft.subject, calls, surroundings, self.clean, ip))
         except Exception as error:  # noqa: BLE001  (the edge: nothing of ours may reach the host)
             self.dropped(said, "error")
             self.notices.once("what was said in a request could not be encoded and is dropped", error=error)
 
-    def _release(self, body: BatchObject, said: int) -> None:
+    def _release(self, batch: Batch) -> None:
         try:
-            released = self.firewall.released(body)
+            released = self.firewall.released(batch)
         except BeforeSendError as error:
             self.notices.once("before_send failed; its batches are kept aside, unsent", error=error.__cause__)
-            self.delivery.set_aside(encoded(body), "before_send failed")
+            self.delivery.set_aside(batch, "before_send failed")
             return
         if released is None:
-            self.dropped(said, "before_send")
+            self.dropped(len(batch.entries), "before_send")
         else:
-            self.delivery.put(encoded(released))
+            self.delivery.put(released)
 
     def dropped(self, entries: int, reason: str) -> None:
         """Count what will not be sent, so that stats() adds up."""
@@ -196,7 +190,7 @@ class KoalaClient:
         profile_id, email = whom("qualify", profile_id, email, self.notice)
         known = {"profile_id": profile_id, "email": email, "traits": checked_traits("qualify", traits)}
         profile = {name: value for name, value in known.items() if value is not None}
-        return qualify(self.config, self.firewall.masked(profile), timeout)
+        return qualify(self.config, self.clean(profile), timeout)
 
     def erase(
         self,

@@ -7,13 +7,13 @@ translate. Must not know any framework, and nothing in it may reach the host: no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from koala_middleware.address import visitor_address
 from koala_middleware.arguments import refuse_on_commit
-from koala_middleware.client import KoalaClient, library
+from koala_middleware.client import KoalaClient
 from koala_middleware.consent import ask, ask_async, permitted
 from koala_middleware.context import Consent, KoalaContext
 from koala_middleware.cookie import COOKIE_NAME, ProfileCookie, deleted, mint_profile_id, read_profile_id
@@ -258,19 +258,21 @@ class Exchange:
         lasts = self.status == 0 or person.profile_id in (self._cookie, self._sent_cookie)
         return person if lasts or person.email is None else Person(None, person.email)
 
-    def _surroundings(self) -> Mapping[str, Any]:
+    def _surroundings(self) -> str:
         """What the request tells about each entry. Only made where there are entries."""
         # Loads an HTTP toolbox that an app which says nothing never needs.
-        from koala_middleware.page import request_context  # noqa: PLC0415
+        from koala_middleware.surroundings import told_by  # noqa: PLC0415
 
+        client = self._client
+        failed_with = self.status if client.config.on_error == "tag" and self._failed else None
         try:
-            about = request_context(self._head, self._host(), with_query=self._client.config.page_query)
+            with_query = client.config.page_query
+            return told_by(
+                self._head, self._host(), client.clean, with_query=with_query, failed_with=failed_with
+            )
         except Exception as error:  # noqa: BLE001  (the edge: a head unlike any other must not cost the entries)
-            self._client.notices.once("what a request tells about its entries could not be read", error=error)
-            about = {}
-        if self._client.config.on_error == "tag" and self._failed:
-            about["error"] = {"status": self.status}
-        return {**about, "library": library()}
+            client.notices.once("what a request tells about its entries could not be read", error=error)
+            return client.surroundings
 
     def _address(self) -> str | None:
         config = self._client.config

@@ -1,18 +1,18 @@
-"""What may leave: a sample of each event, the properties it may have, and the site's own last look.
+"""What may leave: a sample of each event, the properties it may have, no secrets, and the site's own last look.
 
-Works on what was said, before it is encoded. Knows no request and no delivery.
+Knows no request and no delivery.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from random import SystemRandom
-from typing import Any
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.scrub import scrub
 from koala_middleware.values import plain
-from koala_middleware.wire import BatchObject, Call
+from koala_middleware.wire import Batch, Call, encoded, request_body
 
 # Not the app's generator, whose numbers are its own: a seeded one must not lose a step to us.
 _random = SystemRandom()
@@ -23,52 +23,47 @@ class BeforeSendError(Exception):
 
 
 class Firewall:
-    """The settings `sample_rate`, `allow_properties`, `scrub` and `before_send`, applied."""
+    """The settings `sample_rate`, `allow_properties`, `scrub` and `before_send`, applied.
+
+    Attributes:
+        clean: Any value in JSON's values, secrets masked unless the site leaves that off.
+    """
 
     def __init__(self, config: KoalaConfig) -> None:
         self._config = config
-        self._clean = scrub if config.scrub else plain
+        self.clean = scrub if config.scrub else plain
 
-    def sampled(self, calls: Sequence[Call]) -> list[Call]:
+    def sampled(self, calls: Sequence[Call]) -> Sequence[Call]:
         """The calls that stay: each event by its own rate, everything else always."""
         rates = self._config.sample_rate
         if not rates:
-            return list(calls)
+            return calls
         return [call for call in calls if call.kind != "track" or _chosen(rates.get(call.name or "", 1))]
 
-    def allowed(self, calls: Sequence[Call]) -> list[Call]:
+    def allowed(self, calls: Sequence[Call]) -> Sequence[Call]:
         """The same calls, each event with only the properties that the site allows it."""
         allow = self._config.allow_properties
         if not allow:
-            return list(calls)
+            return calls
         return [_narrowed(call, allow.get(call.name or "")) for call in calls]
 
-    def cleaned(self, body: BatchObject) -> BatchObject:
-        """The batch in JSON's values, secrets masked: each entry by itself, so that none can spoil another."""
-        return {
-            name: [self._clean(entry) for entry in value] if isinstance(value, list) else value
-            for name, value in body.items()
-        }
-
-    def masked(self, value: object) -> Any:
-        """One value in JSON's values, secrets masked."""
-        return self._clean(value)
-
-    def released(self, body: BatchObject) -> BatchObject | None:
-        """What the site's `before_send` makes of the batch; None where it holds it back.
+    def released(self, batch: Batch) -> Batch | None:
+        """What the site's `before_send` makes of the batch, as it will be sent; None where it holds it back.
 
         Raises:
             BeforeSendError: it raised, or returned something else than a batch or None.
         """
         if self._config.before_send is None:
-            return body
+            return batch
         try:
-            released = self._config.before_send(body)
+            released = self._config.before_send(json.loads(request_body(batch)))
         except Exception as error:
             raise BeforeSendError from error
-        if released is not None and not isinstance(released, dict):
+        if released is None:
+            return None
+        if not isinstance(released, dict):
             raise BeforeSendError
-        return released
+        return encoded(released)
 
 
 def _chosen(rate: float) -> bool:

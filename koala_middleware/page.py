@@ -1,6 +1,6 @@
 """What a request tells about the page: where it is, where the visitor came from, which campaign brought them.
 
-Pure functions of the request's head. Everything in it is whatever its sender likes: it is cut, checked and
+Pure functions of the request's words. Everything in it is whatever its sender likes: it is cut, checked and
 quoted, and nothing here raises. Knows no settings, no cookies and no people.
 """
 
@@ -9,19 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
-from koala_middleware.head import RequestHead
 from koala_middleware.links import without_identity
 
 # Characters of what a request says; browsers and proxies end in the same region.
-_LONGEST_PATH = 2_048
-_LONGEST_QUERY = 4_096
-_LONGEST_HEADER = 512
+LONGEST_PATH = 2_048
+LONGEST_QUERY = 4_096
+LONGEST_HEADER = 512
 _LONGEST_VALUE = 256
 
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~"
@@ -34,21 +33,25 @@ _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _UTM_NAMES = ("source", "medium", "campaign", "term", "content")
 
 
-def request_context(head: RequestHead, host: str, *, with_query: bool = False) -> dict[str, Any]:
-    """What the request tells about each entry: `{"page", "userAgent", "locale", "campaign"}`, what there is.
+class Place(NamedTuple):
+    """Where a request went and came from, in its own words: see `page`."""
 
-    Args:
-        host: The host the visitor asked for, as the site trusts it; `"www.example.com:8000"`.
-        with_query: Whether URLs keep their query, which can hold what is nobody's business.
-    """
-    here = page(head.scheme, host, head.path, head.query, head.header("referer"), with_query=with_query)
-    found = {
-        "page": here,
-        "userAgent": _line(head.header("user-agent")),
-        "locale": locale(head.header("accept-language")),
-        "campaign": campaign(here["utm"]),
-    }
-    return {name: value for name, value in found.items() if value}
+    scheme: str
+    host: str
+    path: str
+    query: str = ""
+    referrer: str | None = None
+
+
+def whereabouts(place: Place, *, with_query: bool = False) -> dict[str, Any]:
+    """Where the visitor is, and what brought them: `{"page", "campaign"}`, what there is."""
+    here = page(*place, with_query=with_query)
+    return _present(page=here, campaign=campaign(here["utm"]))
+
+
+def agent(user_agent: str | None, accept_language: str | None) -> dict[str, Any]:
+    """What speaks for the visitor: `{"userAgent", "locale"}`, what there is."""
+    return _present(userAgent=_line(user_agent), locale=locale(accept_language))
 
 
 def page(
@@ -73,9 +76,9 @@ def page(
     host = host.lower()
     if _HOST.fullmatch(host) is None:
         host = ""
-    path = _quoted(path or "/", _LONGEST_PATH, _PATH_CHARACTERS)
+    path = _quoted(path or "/", LONGEST_PATH, _PATH_CHARACTERS)
     url = f"{_SCHEMES.get(scheme, 'https')}://{host}{path}" if host else ""
-    if url and with_query and (kept := _quoted(without_identity(query), _LONGEST_QUERY, _QUERY_CHARACTERS)):
+    if url and with_query and (kept := _quoted(without_identity(query), LONGEST_QUERY, _QUERY_CHARACTERS)):
         url = f"{url}?{kept}"
     return {
         "path": path,
@@ -94,7 +97,7 @@ def utm(query: str) -> dict[str, str]:
     """
     if "utm_" not in query:
         return {}
-    given = dict(parse_qsl(query[:_LONGEST_QUERY], errors="replace"))
+    given = dict(parse_qsl(query[:LONGEST_QUERY], errors="replace"))
     found = {name: _line(given.get(f"utm_{name}"))[:_LONGEST_VALUE] for name in _UTM_NAMES}
     return {name: value for name, value in found.items() if value}
 
@@ -106,7 +109,7 @@ def campaign(utm: Mapping[str, str]) -> dict[str, str]:
 
 def locale(accept_language: str | None) -> str | None:
     """The language the visitor likes best, `"en-GB"`; None where the header names none."""
-    return _best_language((accept_language or "")[:_LONGEST_HEADER])
+    return _best_language((accept_language or "")[:LONGEST_HEADER])
 
 
 @lru_cache(maxsize=256)  # browsers send the same few
@@ -119,14 +122,14 @@ def _best_language(header: str) -> str | None:
 def _referrer(header: str | None, *, with_query: bool) -> str:
     """The Referer if it is a web page's address: without fragment, password, and by default query."""
     try:
-        parts = urlsplit((header or "")[:_LONGEST_QUERY])
+        parts = urlsplit((header or "")[:LONGEST_QUERY])
     except ValueError:
         return ""
     host = parts.netloc.rpartition("@")[2].lower()
     if parts.scheme not in _SCHEMES or _HOST.fullmatch(host) is None:
         return ""
-    path = _quoted(parts.path, _LONGEST_PATH, _PATH_CHARACTERS + "%")
-    query = _quoted(without_identity(parts.query), _LONGEST_QUERY, _QUERY_CHARACTERS) if with_query else ""
+    path = _quoted(parts.path, LONGEST_PATH, _PATH_CHARACTERS + "%")
+    query = _quoted(without_identity(parts.query), LONGEST_QUERY, _QUERY_CHARACTERS) if with_query else ""
     return urlunsplit((parts.scheme, host, path, query, ""))
 
 
@@ -137,5 +140,9 @@ def _quoted(text: str, longest: int, safe: str) -> str:
 
 def _line(header: str | None) -> str:
     """A header's text as one line that can be shown anywhere."""
-    text = (header or "")[:_LONGEST_HEADER]
+    text = (header or "")[:LONGEST_HEADER]
     return text if text.isprintable() else "".join(filter(str.isprintable, text))
+
+
+def _present(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value}

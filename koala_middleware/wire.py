@@ -1,6 +1,6 @@
 """What goes over the wire: entries, the batches they form, and the request bodies batches become.
 
-Each entry is encoded once, alone, so a batch is only joined bytes and no entry can spoil another.
+Each entry is encoded already, so a batch is only joined bytes and no entry can spoil another.
 Must not know where an entry came from (a request, a script) or how it travels (threads, HTTP, files).
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
@@ -111,53 +110,6 @@ class Batch:
     ip: str | None = None
 
 
-def entry_object(call: Call, context: Mapping[str, Any]) -> dict[str, Any]:
-    """One call in the protocol's shape.
-
-    The message id (UUID v7, so that it sorts by time) and `sent_at` are fixed here, once, before anything is
-    sent: a retry repeats them, and is counted once.
-
-    Args:
-        context: What the request tells about the call: page, user agent, locale, library.
-    """
-    stamped = {"message_id": call.message_id or new_message_id(), "sent_at": timestamp(call.at)}
-    context = {**context, **call.context} if call.context else context
-    match call.kind:
-        case "identify":
-            return {"type": "identify", **stamped, "traits": call.data}
-        case "track":
-            return {
-                "type": "track",
-                "event": call.name,
-                **stamped,
-                "properties": call.data,
-                "context": context,
-            }
-        case "page":
-            page = {**context.get("page", {}), **call.data}
-            if call.name is not None:
-                page["title"] = call.name
-            return {
-                "message_id": stamped["message_id"],
-                "page": page,
-                "visit_start": stamped["sent_at"],
-                "context": context,
-            }
-
-
-def new_message_id() -> str:
-    """A UUID v7: sorts by the time it was made."""
-    from uuid6 import uuid7  # noqa: PLC0415  (6 ms: loaded when a client is made)
-
-    return str(uuid7())
-
-
-def timestamp(nanoseconds: int) -> str:
-    """`2022-11-09T23:57:14.776Z`: ISO 8601, UTC, milliseconds."""
-    moment = datetime.fromtimestamp(nanoseconds // 1_000_000 / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 BatchObject = dict[str, Any]
 
 
@@ -167,23 +119,6 @@ class Draft:
 
     subject: Subject
     calls: list[Call]
-
-    def body(self, context: Mapping[str, Any], ip: str | None = None) -> BatchObject:
-        """The batch in the protocol's shape, still in Python's values.
-
-        `{"profile_id": …, "email": …, "identifies": […], "events": […], "page_views": […]}`; empty arrays are
-        left out.
-
-        Args:
-            context: What the request tells about each entry: page, user agent, locale, library.
-            ip: The visitor's address, only where the site forwards it.
-        """
-        body: BatchObject = {**self.subject.head()}
-        if ip is not None and isinstance(self.subject, Person):
-            body["ip"] = ip
-        for call in self.calls:
-            body.setdefault(_ARRAYS[call.kind], []).append(entry_object(call, context))
-        return body
 
 
 def drafts(calls: Iterable[Call]) -> list[Draft]:
@@ -238,7 +173,7 @@ def split_batch(batch: Batch) -> Iterator[Batch]:
 
 
 def encoded(body: BatchObject) -> Batch:
-    """A batch in the protocol's shape, as `Draft.body` makes it, with each entry encoded alone."""
+    """A batch in the protocol's shape, in Python's values, with each entry encoded alone."""
     entries = tuple(
         Entry(kind, to_json(entry)) for kind, array in _ARRAYS.items() for entry in body.get(array, ())
     )

@@ -23,23 +23,18 @@ def scrub(value: object) -> Any:
     Under names such as password, cardNumber or x-api-key everything is masked but None and booleans, at any
     depth. Elsewhere texts lose payment card numbers, bearer tokens, JWTs, private keys, well-known kinds of
     API keys, passwords in URLs and secret `name=value` pairs; whole numbers that are card numbers are masked.
-    An entry's own `message_id` stays as it is: two events with one masked id would count as one.
     """
-    return Walk(_ENTRY_NAMES, _NAMES, masked, _masked_number).over(value)
+    return Walk(_NAMES, masked, _masked_number).over(value)
 
 
 class _SecretNames(Names):
     """Names whose secrets are known, and in which secrets are masked as in any text."""
 
-    def __init__(self, as_they_are: frozenset[str] = frozenset()) -> None:
-        super().__init__()
-        self._as_they_are = as_they_are
-
     def clean(self, name: str) -> str:
         return masked(super().clean(name))
 
     def verdict(self, name: str) -> Verdict:
-        return "as it is" if name in self._as_they_are else verdict_on(name)
+        return verdict_on(name)
 
 
 def _masked_number(number: int) -> object:
@@ -47,4 +42,3 @@ def _masked_number(number: int) -> object:
 
 
 _NAMES = _SecretNames()
-_ENTRY_NAMES = _SecretNames(frozenset({"message_id", "sent_at"}))

@@ -65,7 +65,7 @@ def plain(value: object) -> Any:
     all, and then the outermost mapping holds `"$truncated": true`. NaN and infinities become None; what
     cannot be said, a cycle included, becomes its type's name. Never raises.
     """
-    return Walk(_NAMES, _NAMES, _as_it_is, _as_it_is).over(value)
+    return Walk(_NAMES, _as_it_is, _as_it_is).over(value)
 
 
 def to_json(value: object) -> bytes:
@@ -82,7 +82,7 @@ def to_json(value: object) -> bytes:
 
 
 # What a name says of its value. None: nothing, so texts are looked through.
-Verdict = Literal["secret", "secret but for numbers", "as it is"] | None
+Verdict = Literal["secret", "secret but for numbers"] | None
 
 
 class Names(dict[str, tuple[str, Verdict]]):
@@ -151,14 +151,11 @@ _Above = tuple[int, ...]
 class Walk:
     """One walk over one value, level by level, so that what lies deepest is the first to find no room.
 
-    `entry_names` judge the outermost mapping's members, `names` all others'; `text` and `number` may replace
-    what they are given by something else that is plain.
+    `names` judge the mappings' members; `text` and `number` may replace what they are given by something else
+    that is plain.
     """
 
-    def __init__(
-        self, entry_names: Names, names: Names, text: Callable[[str], str], number: Callable[[int], object]
-    ) -> None:
-        self._entry_names = entry_names
+    def __init__(self, names: Names, text: Callable[[str], str], number: Callable[[int], object]) -> None:
         self._names = names
         self._text = text
         self._number = number
@@ -190,7 +187,7 @@ class Walk:
         return dict(islice(source.items(), ITEMS)) if type(source) is dict else list(islice(source, ITEMS))
 
     def _fill(self, source: dict[Any, Any], target: dict[str, Any], above: _Above) -> None:
-        names, text, said = self._names if len(above) > 1 else self._entry_names, self._text, self._said
+        names, text, said = self._names, self._text, self._said
         for key, item in source.items():
             name, verdict = names[key] if type(key) is str else self._named(key)
             if verdict is not None:
@@ -204,8 +201,6 @@ class Walk:
         kind = type(item)
         if item is None or kind is bool:  # "has a password" is no password
             return item
-        if verdict == "as it is":
-            return item if kind is str and item.isascii() and len(item) <= _LONG_TEXT else plain(item)
         if verdict == "secret but for numbers" and (kind is int or kind is float):
             return self._said(item, above)
         return MASK

@@ -19,8 +19,13 @@ _ELLIPSIS = "…"
 _encode = JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":")).encode
 
 
+def json_text(value: object) -> str:
+    """The value in compact JSON. Raises what it may where the value is not plain."""
+    return _encode(value)
+
+
 def encoded(value: object) -> bytes:
-    """The value in compact UTF-8. Raises what it may where the value is not plain."""
+    """The same in UTF-8."""
     return _encode(value).encode()
 
 

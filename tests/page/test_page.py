@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koala_middleware.head import AsgiHead
-from koala_middleware.page import campaign, locale, page, request_context, utm
+from koala_middleware.page import campaign, locale, page, utm
+from koala_middleware.surroundings import told_by
+from koala_middleware.values import plain
 
 
 def head(query: str = "", **headers: str) -> AsgiHead:
@@ -19,6 +21,12 @@ def head(query: str = "", **headers: str) -> AsgiHead:
     return AsgiHead(
         {"scheme": "https", "path": "/pricing", "query_string": query.encode(), "headers": fields}
     )
+
+
+def told(request: AsgiHead, host: str, *, with_query: bool = False) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads(told_by(request, host, plain, with_query=with_query))
+    assert about.pop("library")["name"] == "koala_middleware"
+    return about
 
 
 def test_a_page_has_the_browser_sdks_shape() -> None:
@@ -36,8 +44,7 @@ def test_a_request_tells_its_page_browser_language_and_campaign() -> None:
     request = head(
         "utm_campaign=spring&utm_source=news", user_agent="Firefox/140", accept_language="de-AT, en;q=0.5"
     )
-    told = request_context(request, "example.com")
-    assert told == {
+    assert told(request, "example.com") == {
         "page": {
             "path": "/pricing",
             "url": "https://example.com/pricing",
@@ -53,7 +60,20 @@ def test_a_request_tells_its_page_browser_language_and_campaign() -> None:
 
 
 def test_what_a_request_does_not_tell_is_left_out() -> None:
-    assert set(request_context(head(), "example.com")) == {"page"}
+    assert set(told(head(), "example.com")) == {"page"}
+
+
+def test_what_is_remembered_of_one_request_is_never_said_of_another() -> None:
+    heads = [
+        head(query, user_agent=browser, accept_language=language, referer=referrer)
+        for query in ("", "a=1", "utm_source=news", "utm_source=mail")
+        for browser in ("Firefox/140", "Chrome/156")
+        for language in ("de", "en")
+        for referrer in ("https://a.example/?x=1", "https://b.example/")
+    ]
+    first, again = ([told(each, host) for each in heads for host in ("a.com", "b.com")] for _ in "12")
+    assert first == again
+    assert len({json.dumps(each) for each in first}) == len(first) - 16  # "a=1" tells no more than no query
 
 
 @pytest.mark.parametrize(
@@ -201,9 +221,8 @@ def test_nothing_that_is_sent_raises_or_leaves_odd_characters(
             ],
         }
     )
-    told: dict[str, Any] = request_context(request, host, with_query=with_query)
-    json.dumps(told, ensure_ascii=False).encode()
-    for text in (told["page"]["url"], told["page"]["path"], told["page"]["referrer"], told["page"]["host"]):
+    page = told(request, host, with_query=with_query)["page"]
+    for text in (page["url"], page["path"], page["referrer"], page["host"]):
         assert text.isascii()
         assert text.isprintable()
         assert " " not in text

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from koala_middleware.config import KoalaConfig
+from koala_middleware.entries import batch_of
 from koala_middleware.firewall import Firewall
 from koala_middleware.values import snapshot
 from koala_middleware.values.fitting import ENTRY_BYTES
@@ -20,11 +21,9 @@ from koala_middleware.wire import (
     Account,
     Batch,
     Call,
-    Draft,
     Entry,
     EntryKind,
     Person,
-    encoded,
     joined,
     request_body,
     split_batch,
@@ -112,8 +111,9 @@ def test_any_values_make_a_valid_body(
     batch_schema: Draft202012Validator, said: list[Call], extra: dict[Any, Any]
 ) -> None:
     person = Person("3e6a2c18-3b02-40c4-b8d2-1842c193d3ba", "ada@example.com")
-    context = {"page": {"path": "/", "utm": {}}, "extra": extra}
-    batch = encoded(FIREWALL.cleaned(Draft(person, said).body(context)))
+    context = {"page": {"path": "/", "utm": {}}}
+    said = [call._replace(context=extra) for call in said]
+    batch = batch_of(person, said, json.dumps(context), FIREWALL.clean)
     assert len(batch.entries) == len(said)
     for part in split_batch(batch):
         body = request_body(part)
@@ -131,7 +131,7 @@ def test_any_values_make_a_valid_body(
 def test_any_values_make_a_companys_valid_body(
     accounts_batch_schema: Draft202012Validator, said: list[Call]
 ) -> None:
-    batch = encoded(FIREWALL.cleaned(Draft(Account("example.com"), said).body({})))
+    batch = batch_of(Account("example.com"), said, "{}", FIREWALL.clean)
     accounts_batch_schema.validate(json.loads(request_body(batch), parse_constant=_no_constant))
 
 
