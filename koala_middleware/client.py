@@ -17,10 +17,11 @@ from koala_middleware.consent import permitted
 from koala_middleware.context import Consent, KoalaContext, Traits
 from koala_middleware.cookie import prepare
 from koala_middleware.delivery import Delivery, DeliveryReport, DeliveryStats
-from koala_middleware.entries import batch_of, context_of, library, new_message_id
+from koala_middleware.entries import batch_of, context_of, library
 from koala_middleware.erasure import TIMEOUT as ERASE_TIMEOUT
 from koala_middleware.erasure import ErasureReport, KoalaErasureError, Progress, erase
 from koala_middleware.firewall import BeforeSendError, Firewall
+from koala_middleware.message_ids import new_message_id
 from koala_middleware.notices import Notices
 from koala_middleware.session import AccountSession, PersonSession
 from koala_middleware.users import Users

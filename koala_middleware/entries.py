@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any
 
+from koala_middleware.message_ids import new_message_id
 from koala_middleware.values import plain, to_json
 from koala_middleware.values.fitting import ENTRY_BYTES, TRUNCATED, json_text
 from koala_middleware.wire import Account, Batch, Call, Entry, EntryKind, Subject
@@ -102,18 +103,6 @@ def library() -> str:
     from importlib.metadata import version  # noqa: PLC0415  (see above)
 
     return f'"library":{json_text({"name": "koala_middleware", "version": version("koala-middleware")})}'
-
-
-def new_message_id() -> str:
-    """A UUID v7: sorts by the time it was made."""
-    return str(_uuid7()())
-
-
-@cache
-def _uuid7() -> Callable[[], object]:
-    from uuid6 import uuid7  # noqa: PLC0415  (6 ms: loaded when a client is made)
-
-    return uuid7
 
 
 def timestamp(nanoseconds: int) -> str:
