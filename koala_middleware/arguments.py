@@ -24,7 +24,8 @@ def check_text(call: str, argument: str, given: object) -> None:
 
 
 def check_mapping(call: str, argument: str, given: object) -> None:
-    if given is not None and not isinstance(given, Mapping):
+    # Nearly all are dicts, and asking an abstract class costs 0.3 µs, a quarter of a track().
+    if given is not None and type(given) is not dict and not isinstance(given, Mapping):
         refuse(call, argument, "a mapping or None", given)
 
 

@@ -123,7 +123,7 @@ class KoalaClient:
     def _send(self, draft: Draft, surroundings: str, ip: str | None) -> None:
         said = len(draft.calls)
         try:
-            calls = self.firewall.allowed(self.firewall.sampled(draft.calls))
+            calls = self.firewall.passed(draft.calls)
             self.dropped(said - len(calls), "sampled")
             said = len(calls)
             if calls:

@@ -206,15 +206,9 @@ class KoalaContext:
         event, properties = _named(event, properties, self.owner)
         check_text("track", "message_id", message_id)
         check_mapping("track", "context", context)
-        call = Call(
-            self.person,
-            "track",
-            event,
-            as_said(properties),
-            nanoseconds(sent_at) or time.time_ns(),
-            message_id,
-            as_said(context),
-        )
+        at = nanoseconds(sent_at) or time.time_ns()
+        said, around = as_said(properties), as_said(context) if context else None
+        call = Call(self.person, "track", event, said, at, message_id, around)
         self.touched = True
         if on_commit:
             self.owner.when_committed(lambda: self.note(call))

@@ -33,19 +33,15 @@ class Firewall:
         self._config = config
         self.clean = scrub if config.scrub else plain
 
-    def sampled(self, calls: Sequence[Call]) -> Sequence[Call]:
-        """The calls that stay: each event by its own rate, everything else always."""
-        rates = self._config.sample_rate
-        if not rates:
-            return calls
-        return [call for call in calls if call.kind != "track" or _chosen(rates.get(call.name or "", 1))]
-
-    def allowed(self, calls: Sequence[Call]) -> Sequence[Call]:
-        """The same calls, each event with only the properties that the site allows it."""
-        allow = self._config.allow_properties
-        if not allow:
-            return calls
-        return [_narrowed(call, allow.get(call.name or "")) for call in calls]
+    def passed(self, calls: Sequence[Call]) -> Sequence[Call]:
+        """The calls that stay: each event by its own rate, everything else always; and each event with only the
+        properties that the site allows it."""
+        rates, allow = self._config.sample_rate, self._config.allow_properties
+        if rates:
+            calls = [call for call in calls if call.kind != "track" or _chosen(rates.get(call.name or "", 1))]
+        if allow:
+            calls = [_narrowed(call, allow.get(call.name or "")) for call in calls]
+        return calls
 
     def released(self, batch: Batch) -> Batch | None:
         """What the site's `before_send` makes of the batch, as it will be sent; None where it holds it back.
