@@ -42,6 +42,7 @@ class KoalaClient:
         durable: Whether handing over makes what was said safe from the death of the process, at once.
         clean: Any value in JSON's values, secrets masked as the settings say.
         surroundings: What is told about a call that no request surrounds, as a JSON object.
+        told_by: What a request tells.
     Raises:
         KoalaConfigError: a setting is missing or malformed.
     """
@@ -66,6 +67,10 @@ class KoalaClient:
             or bool(self.config.identify_user)
             or self.config.page_views
         )
+        # Not with the package: these load an HTTP toolbox. Nor with the first visitor, who would wait for it.
+        from koala_middleware.surroundings import told_by  # noqa: PLC0415
+
+        self.told_by = told_by
         prepare()
         self.surroundings = context_of([library()])
         new_message_id()

@@ -8,7 +8,6 @@ translate. Must not know any framework, and nothing in it may reach the host: no
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from time import monotonic
 from typing import Protocol, Self
 
@@ -265,7 +264,7 @@ class Exchange:
         failed_with = self.status if client.config.on_error == "tag" and self._failed else None
         try:
             with_query = client.config.page_query
-            return _telling()(
+            return client.told_by(
                 self._head, self._host(), client.clean, with_query=with_query, failed_with=failed_with
             )
         except Exception as error:  # noqa: BLE001  (the edge: a head unlike any other must not cost the entries)
@@ -294,11 +293,3 @@ class Exchange:
 
     def event_fault(self, fault: str, *, counted: bool = True) -> None:
         self._client.event_fault(fault, counted=counted)
-
-
-@cache
-def _telling() -> Callable[..., str]:
-    """`told_by`, which loads an HTTP toolbox that an app which says nothing never needs."""
-    from koala_middleware.surroundings import told_by  # noqa: PLC0415
-
-    return told_by

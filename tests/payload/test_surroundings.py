@@ -149,6 +149,6 @@ def test_a_head_that_cannot_be_read_costs_no_entry_and_no_handler_an_exception(
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError
 
-    monkeypatch.setattr("koala_middleware.exchange._telling", lambda: broken)
+    monkeypatch.setattr("koala_middleware.surroundings.told_by", broken)
     context = only(only(visit("/track"))["events"])["context"]
     assert list(context) == ["library"]
