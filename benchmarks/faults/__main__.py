@@ -123,12 +123,13 @@ class _Run:
 
     def _end(self, child: subprocess.Popen[str], outcome: Outcome) -> tuple[str, str]:
         scenario, began = self.scenario, time.time()
+        emission = scenario.events / scenario.rate if scenario.rate else 0.0
         if scenario.ending.startswith("SIG"):
+            emission = 0.0  # who goes on after a signal is hung
             time.sleep(scenario.ends_at)
             child.send_signal(signal.SIGKILL if scenario.ending == "SIGKILL" else signal.SIGTERM)
             began = time.time()
         try:
-            emission = scenario.events / scenario.rate if scenario.rate else 0.0
             out, err = child.communicate(timeout=scenario.limit + emission)
         except subprocess.TimeoutExpired:
             outcome.hung = True

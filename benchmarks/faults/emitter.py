@@ -53,6 +53,11 @@ def koala(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callab
     return middleware, say, close, stats
 
 
+def nothing(_: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callable[[], dict[str, Any]]]:
+    """The app alone: what the harness itself takes, and the machine."""
+    return _app, lambda *_: None, lambda: None, dict
+
+
 def posthog(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callable[[], dict[str, Any]]]:
     from posthog import Posthog
 
@@ -105,6 +110,7 @@ def sentry(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Calla
 
 
 SUBJECTS = {
+    "nothing": nothing,
     "memory": koala,
     "durable": koala,
     "posthog": posthog,
