@@ -45,12 +45,10 @@ class KoalaMiddleware:
         self.client = client or KoalaClient(**settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, self._closing(send))
-            return
         # Applied twice is applied once: the outer one has the exchange.
         if scope["type"] not in {"http", "websocket"} or "koala" in scope:
-            await self.app(scope, receive, send)
+            lifespan = scope["type"] == "lifespan"
+            await self.app(scope, receive, self._closing(send) if lifespan else send)
             return
         exchange = _AsgiExchange(self.client, AsgiHead(scope))
         exchange.server_send = send
@@ -97,7 +95,7 @@ class _AsgiExchange(Exchange):
         kind = message["type"]
         if kind == "http.response.start":
             self.status = message["status"]
-            if self.amends:
+            if self.amends():
                 response = AsgiResponse(message)
                 self.amend(response)
                 message = response.message

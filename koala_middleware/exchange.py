@@ -84,7 +84,6 @@ class Exchange:
 
     # The response
 
-    @property
     def amends(self) -> bool:
         """Whether the response may need a cookie. Most visitors bring theirs, and it does not."""
         return self.context.is_new or self._client.amends_known_visitors

@@ -88,11 +88,11 @@ class AsgiHead:
     def cookie_header(self) -> str:
         # HTTP/2 clients send several; ASGI servers pass each, their names in lower case. A plain loop: worth
         # 0.3 µs, a fifteenth of an exchange, over a comprehension.
-        fields = []
+        found: bytes = b""
         for name, value in self._scope.get("headers", ()):
             if name == b"cookie":
-                fields.append(value)
-        return b"; ".join(fields).decode("latin-1")
+                found = found + b"; " + value if found else value
+        return found.decode("latin-1")
 
 
 def _by_name(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -129,7 +129,7 @@ class _StartResponse:
     def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
         exchange = self._exchange
         exchange.status = _status_number(status)
-        if exchange.amends:
+        if exchange.amends():
             headers = list(headers)  # an app may keep one list for all its responses
             exchange.amend(WsgiResponse(headers))
         if exc_info is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -267,3 +268,36 @@ def test_who_the_app_has_awaited_is_identified(awaits: bool, koala_events: Recor
 async def asked_with_its_own_cookies(client: AsyncClient) -> str:
     response: Any = await client.get("/")
     return str(response.content.decode())
+
+
+class Substitute:
+    """Answers every request with a response of its own, and never closes the app's."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        self.get_response(request)
+        return HttpResponse("instead")
+
+
+def speaking(request: KoalaRequest) -> HttpResponse:
+    request.koala.track("Seen")
+    return HttpResponse("hello")
+
+
+def test_what_was_said_goes_out_though_a_middleware_outside_answers_instead(
+    koala_events: RecordedBatches,
+) -> None:
+    with site_of(speaking, MIDDLEWARE=[f"{__name__}.Substitute", *INSTALLED]):
+        assert Client().get("/").content == b"instead"
+
+    koala_events.assert_tracked("Seen")
+
+
+@pytest.mark.parametrize("view", [page, speaking], ids=["says nothing", "tracks"])
+def test_a_cache_outside_that_pickles_the_response_pickles_nothing_of_ours(view: Any) -> None:
+    with site_of(view):
+        response = KoalaMiddleware(view)(RequestFactory().get("/", headers={"cookie": f"ko_id={ADA}"}))
+
+    assert b"koala_middleware" not in pickle.dumps(response)
