@@ -260,9 +260,12 @@ class KoalaContext:
 
     def take(self) -> list[Call]:
         """All calls since the last take, oldest first. Safe beside calls from other threads: none is lost."""
-        taken = []
-        while self.calls:
-            taken.append(self.calls.popleft())
+        taken: list[Call] = []
+        try:
+            while self.calls:
+                taken.append(self.calls.popleft())
+        except IndexError:
+            return taken  # another thread has taken the last one since we looked
         return taken
 
     @property
