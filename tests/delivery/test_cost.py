@@ -19,8 +19,8 @@ import pytest
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.crew import Bell, Pause
-from koala_middleware.delivery.http import HttpTransport
 from koala_middleware.delivery.sender import Sender
+from koala_middleware.delivery.transport import transport_for
 from koala_middleware.wire import Batch
 
 MakeBatch = Callable[..., Batch]
@@ -67,7 +67,7 @@ def put_all(sender: Sender, batch: MakeBatch) -> None:
 
 
 def deliver_all(sender: Sender, config: KoalaConfig) -> None:
-    transport = HttpTransport(config)
+    transport = transport_for(config)
     sender.outbox.hurry(time.monotonic())
     while not isinstance(found := sender._claim(), Pause):
         sender._deliver(found, transport)
