@@ -43,7 +43,7 @@ class HttpTransport:
         self._connection: Connection | None = None
 
     def send(self, batch: Batch, timeout: float) -> Answer:
-        """One POST. Waits `timeout` seconds at most to connect, and again for the answer to go on."""
+        """One POST and its answer."""
         path = batch.subject.path(self._public_api_key)
         return _answer(self._ask(path, self._json, timeout, request_body(batch)))
 

@@ -17,13 +17,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pycurl
 import pytest
 import trustme
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.answers import CUT, SILENT, Answer
-from koala_middleware.delivery.connection import UNREADABLE
+from koala_middleware.delivery.connection import UNREADABLE, prepare
 from koala_middleware.delivery.transport import Transport, transport_for
+from koala_middleware.errors import KoalaConfigError
 from koala_middleware.wire import Batch
 
 MakeBatch = Callable[..., Batch]
@@ -399,6 +401,37 @@ def test_an_answer_is_read_no_further_than_anybody_needs(sent: Sent, batch: Make
     with serving() as endpoint:
         endpoint.answer, endpoint.promised, endpoint.stalls = b"x" * 100_000, 10**9, True
         assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)).status == 200
+
+
+def test_libcurl_which_bounds_the_whole_gives_a_large_body_time_to_travel(batch: MakeBatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        reader = threading.Thread(target=read_late, args=(slow, 0.5))
+        reader.start()
+        endpoint = f"http://127.0.0.1:{slow.getsockname()[1]}"
+        config = KoalaConfig(public_api_key="pk_test", endpoint=endpoint, transport="curl")
+        with closing(transport_for(config)) as transport:
+            assert transport.send(batch("ada", 1, text="x" * 2_000_000), 0.2).status == 200
+        reader.join(10)
+
+
+def read_late(server: socket.socket, seconds: float) -> None:
+    connection, _ = server.accept()
+    with connection, connection.makefile("rb") as came:
+        threading.Event().wait(seconds)
+        length = next(int(line.split()[1]) for line in came if line.lower().startswith(b"content-length"))
+        while came.readline() != b"\r\n":
+            pass
+        came.read(length)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_a_pycurl_that_cannot_say_how_long_to_wait_is_refused_while_the_app_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(pycurl, "RETRY_AFTER")
+    monkeypatch.delitem(sys.modules, "koala_middleware.delivery.curl", raising=False)
+    with pytest.raises(KoalaConfigError, match=r"pip install --upgrade 'koala-middleware\[curl\]'"):
+        prepare("curl")
 
 
 def test_where_gevent_has_patched_sockets_curl_is_left_alone_and_that_is_said_once() -> None:
