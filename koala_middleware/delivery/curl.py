@@ -1,4 +1,4 @@
-"""A kept connection of libcurl's: a fifth of the CPU time that a POST over urllib3's costs, and little of it holding
+"""A kept connection of libcurl's: a third of the CPU time that a POST over urllib3's costs, and little of it holding
 the interpreter.
 
 Says and takes what pool.py's does. Must not know batches, nor what an answer means. Needs the extra `curl`.
