@@ -14,7 +14,7 @@ from typing import Any
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.answers import CUT, Answer, retry_after
-from koala_middleware.delivery.connection import Connection, Reply
+from koala_middleware.delivery.connection import UNTRUSTED, Connection, Reply
 from koala_middleware.delivery.quiet import uninstrumented
 from koala_middleware.wire import Batch, bootstrap_path, bulk_body, bulk_path, request_body
 
@@ -75,6 +75,8 @@ class HttpTransport:
         with uninstrumented():
             try:
                 reply = self._try(path, headers, timeout, body, most)
+            except OSError:  # no CA bundle where the environment says it is
+                reply = UNTRUSTED
             except Exception as error:  # noqa: BLE001  (a proxy setting, a decoder: whatever it is, the entries stay)
                 reply = type(error).__name__
         if isinstance(reply, str):

@@ -235,6 +235,13 @@ def test_a_private_authority_is_believed_where_the_environment_names_it(  # noqa
     assert secure.lines == [PATH]
 
 
+def test_authorities_that_are_not_where_the_environment_says_are_not_replaced_by_others(
+    sent: Sent, batch: MakeBatch, environment: Variables, secure: Listener, tmp_path: Path
+) -> None:
+    environment.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere.pem"))
+    assert sent(f"https://127.0.0.1:{secure.port}", batch("ada", 1)) == Answer(None, "TLS failure")
+
+
 def test_an_authority_that_nobody_named_is_not_believed(
     sent: Sent, batch: MakeBatch, secure: Listener
 ) -> None:
