@@ -67,6 +67,10 @@ def koala_delivery(url: str) -> tuple[Track, Flush]:
     return track, lambda: client.flush(120)
 
 
+def koala_curl(url: str) -> tuple[Track, Flush]:
+    return koala(url, transport="curl")
+
+
 def koala_durable(url: str) -> tuple[Track, Flush]:
     return koala(url, outbox=tempfile.mkdtemp())
 
@@ -110,6 +114,7 @@ SUBJECTS = {
     "koala-durable": Subject("koala_middleware, in bulk, durable outbox", koala_durable),
     "koala-collector": Subject("koala_middleware, in bulk, to its own collector", koala, "collector"),
     "koala-plain": Subject("koala_middleware, one POST a person", koala, "no bulk"),
+    "koala-plain-curl": Subject("koala_middleware, one POST a person, curl", koala_curl, "no bulk"),
     "segment": Subject("segment", segment),
     "posthog": Subject("posthog", posthog),
     "rudder": Subject("rudder", rudder),

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import io
 import socket
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 from urllib.parse import urlsplit
 
+import pycurl
 import requests
 
 from benchmarks.endpoint import endpoint
 from koala_middleware.config import KoalaConfig
-from koala_middleware.delivery.http import HttpTransport
+from koala_middleware.delivery.transport import transport_for
 from koala_middleware.wire import Batch, Entry, Person, request_body
 
 PATH = "/web/projects/pk_bench/batch"
@@ -72,13 +76,29 @@ def adapter(url: str) -> Once:
     return lambda: sender.send(prepared, timeout=5).content
 
 
-def ours(url: str) -> Once:
-    transport = HttpTransport(KoalaConfig(public_api_key="pk_bench", endpoint=url))
-    return lambda: transport.send(BATCH, 5.0)
+def ours(url: str, transport: Literal["http", "curl"] = "http") -> Once:
+    sender = transport_for(KoalaConfig(public_api_key="pk_bench", endpoint=url, transport=transport))
+    return lambda: sender.send(BATCH, 5.0)
+
+
+def curl(url: str) -> Once:
+    """libcurl alone, on its kept connection."""
+    handle, content = pycurl.Curl(), io.BytesIO()
+    handle.setopt(pycurl.URL, url + PATH)
+    handle.setopt(pycurl.HTTPHEADER, [*(f"{name}: {value}" for name, value in HEADERS.items()), "Expect:"])
+    handle.setopt(pycurl.WRITEDATA, content)
+
+    def once() -> None:
+        handle.setopt(pycurl.POSTFIELDS, BODY)
+        handle.perform()
+
+    return once
 
 
 CLIENTS: dict[str, Callable[[str], Once]] = {
     "raw socket (the limit)": raw_socket,
+    "pycurl": curl,
+    "koala_middleware's transport (curl)": partial(ours, transport="curl"),
     "http.client": http_client,
     "koala_middleware's transport (requests' pool)": ours,
     "requests, adapter.send of a prepared request": adapter,

@@ -25,6 +25,7 @@ _LONGEST_SHOWN = 80
 
 # By transport: the module it stands on, the setting it cannot do without, and what that takes.
 _ENGINES = {
+    "curl": ("pycurl", "endpoint", ""),
     "celery": ("celery", "celery_app", 'your Celery app or where it is, such as "proj.celery:app"'),
     "kafka": ("confluent_kafka", "broker", 'brokers to begin with, such as "host:9092,host:9092"'),
     "redis": ("redis", "broker", 'an address such as "redis://host:6379/0"'),
@@ -193,10 +194,10 @@ class KoalaConfig:
     shutdown_timeout: float = setting(
         2.0, checks.seconds(0), "Longest that the end of the process waits for delivery."
     )
-    transport: Literal["http", "celery", "kafka", "redis"] = setting(
+    transport: Literal["http", "curl", "celery", "kafka", "redis"] = setting(
         "http",
-        checks.one_of("http", "celery", "kafka", "redis"),
-        'Where batches go: by "http" to the endpoint, or to a broker that workers of yours empty '
+        checks.one_of("http", "curl", "celery", "kafka", "redis"),
+        'Where batches go: by "http" or, faster, by "curl" to the endpoint, or to a broker that workers of yours empty '
         "(docs/transports.md).",
     )
     celery_app: Any = setting(

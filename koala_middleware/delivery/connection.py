@@ -1,20 +1,25 @@
-"""One kept connection to the endpoint, made as `requests` makes it and then used without its ceremony.
+"""What the HTTP transport asks of a connection, the words for why nothing was answered, and which kinds there are.
 
-`requests` says which proxy, CA bundle and client certificate the environment asks for. What it would do anew for
-each request (cookies, hooks, history, one URL parsed many times) is two thirds of a POST's cost, so its pool is
-asked directly. Must not know batches, nor what an answer means. Loaded by whoever sends: it costs 100 ms.
+Must not know batches, nor what an answer means. Loads an HTTP client only where one is about to be used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, cast
+import sys
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
-import requests
-from requests.adapters import HTTPAdapter
+from koala_middleware.notices import Notices
 
-if TYPE_CHECKING:
-    from urllib3 import HTTPConnectionPool
+# Every kind of connection says these, beside CUT and SILENT, for the same failures.
+UNKNOWN_HOST = "host name not found"
+REFUSED = "connection refused"
+UNREACHABLE = "no connection"
+LATE = "no connection in time"
+UNTRUSTED = "TLS failure"
+UNREADABLE = "unreadable answer"
+
+_notices = Notices()
 
 
 class Reply(NamedTuple):
@@ -25,54 +30,67 @@ class Reply(NamedTuple):
     content: bytes
 
 
-class Connection(HTTPAdapter):
+class Connection(Protocol):
     """To one endpoint, for one thread at a time.
 
     Attributes:
-        kept: An answer came over it, so the next request may find it closed meanwhile.
+        reused: The latest request went over what an earlier one had opened. If it was cut off, that says nothing
+            of the endpoint, which may close an idle connection at any moment.
     """
 
-    def __init__(self, endpoint: str) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=1)
-        with requests.Session() as session:
-            asked = session.merge_environment_settings(endpoint, {}, None, None, None)
-        # Not prepared by the session: that would look for a password in ~/.netrc.
-        request = requests.Request("POST", endpoint).prepare()
-        verify, proxies, certificate = asked["verify"], asked["proxies"], asked["cert"]
-        pool = self.get_connection_with_tls_context(request, verify, proxies, certificate)
-        self.cert_verify(pool, endpoint, verify, certificate)  # type: ignore[no-untyped-call]  # has no stub
-        self._pool = cast("HTTPConnectionPool", pool)
-        # Through a proxy that makes no tunnel the whole URL is asked for, else the path alone.
-        self._before_path = self.request_url(request, proxies).rstrip("/")
-        self.kept = False
+    reused: bool
 
     def ask(
         self,
-        method: str,
         path: str,
         headers: Mapping[str, str],
         timeout: float,
         *,
         body: bytes | None = None,
         most: int,
-    ) -> Reply:
-        """One request and its answer, of which `most` bytes are read. Raises what urllib3 raises."""
-        response = self._pool.urlopen(
-            method,
-            self._before_path + path,
-            body,
-            headers,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            timeout=timeout,
-            preload_content=False,
-        )
-        try:
-            # Read without a limit costs 80 µs less, so it is set only where an answer may need one.
-            short = response.length_remaining is not None and response.length_remaining <= most
-            content = response.read(None if short else most, decode_content=True)
-        finally:
-            response.close()  # after the last byte the connection is in the pool already, and stays there
-        self.kept = True
-        return Reply(response.status, response.headers.get("Retry-After"), content)
+    ) -> Reply | str:
+        """The answer to one POST, or to a GET where there is no body; or why there is none, in a few words: a
+        failure's own text would hold addresses.
+
+        Args:
+            most: So many bytes of the answer are read.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+def connector(transport: str) -> Callable[[str], Connection]:
+    """What opens connections to an endpoint, of the kind that the setting names. Loads its client: 100 ms."""
+    if transport == "curl" and not _would_stop_greenlets():
+        from koala_middleware.delivery.curl import CurlConnection  # noqa: PLC0415  (loaded where it is used)
+
+        return CurlConnection
+    from koala_middleware.delivery.pool import PooledConnection  # noqa: PLC0415  (as above)
+
+    return PooledConnection
+
+
+def prepare(transport: str) -> None:
+    """Loads the HTTP client while the app starts, so that no request has to share the time it takes.
+
+    Not where gevent is about to patch sockets: what is loaded before that stays unpatched.
+    """
+    if "gevent" not in sys.modules or _sockets_are_gevents():
+        connector(transport)
+
+
+def _would_stop_greenlets() -> bool:
+    """libcurl waits in C: under gevent all of the process would stand still until the endpoint answers."""
+    if not _sockets_are_gevents():
+        return False
+    _notices.once('transport="curl" would stop all of a gevent worker; "http" is used instead')
+    return True
+
+
+def _sockets_are_gevents() -> bool:
+    if "gevent" not in sys.modules:
+        return False
+    from gevent import monkey  # noqa: PLC0415  (loaded already)
+
+    return bool(monkey.is_module_patched("socket"))

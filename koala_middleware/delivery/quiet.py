@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+
+_INSTRUMENTATIONS = {"opentelemetry.context", "sentry_sdk"}
+_NOBODY_LOOKS = nullcontext()
+
+
+def uninstrumented() -> AbstractContextManager[None]:
+    # Most processes have none, and a stack of nothing would be a tenth of a POST.
+    return _NOBODY_LOOKS if sys.modules.keys().isdisjoint(_INSTRUMENTATIONS) else _unseen()
 
 
 @contextmanager
-def uninstrumented() -> Iterator[None]:
+def _unseen() -> Iterator[None]:
     with ExitStack() as stack:
         # Whatever shape these libraries have by then, delivery goes on: the worst is one span too many.
         with suppress(Exception):

@@ -10,8 +10,11 @@ from importlib import import_module
 from typing import Protocol, runtime_checkable
 
 from koala_middleware.config import KoalaConfig
+from koala_middleware.delivery import connection
 from koala_middleware.delivery.answers import Answer
 from koala_middleware.wire import Batch
+
+TO_THE_ENDPOINT = frozenset({"http", "curl"})  # the others go to a broker
 
 
 class Transport(Protocol):
@@ -57,22 +60,22 @@ def transport_for(config: KoalaConfig) -> Transport:
             from koala_middleware.delivery.brokers.redis import RedisTransport  # noqa: PLC0415
 
             return RedisTransport(config)
-        case "http":
+        case "http" | "curl":
             from koala_middleware.delivery.http import HttpTransport  # noqa: PLC0415
 
-            return HttpTransport(config)
+            return HttpTransport(config, connection.connector(config.transport))
 
 
 def prepare(config: KoalaConfig) -> None:
     """Loads what the transport stands on while the app starts, so that no request has to share the time."""
-    if config.transport == "http":
-        from koala_middleware.delivery import http  # noqa: PLC0415
+    if config.transport in TO_THE_ENDPOINT:
+        from koala_middleware.delivery import http  # noqa: F401, PLC0415
 
-        http.prepare()
+        connection.prepare(config.transport)
     else:
         import_module(f"koala_middleware.delivery.brokers.{config.transport}")
 
 
 def destination(config: KoalaConfig) -> str:
     """Where a transport of these settings takes batches, as the log says it: never with a password."""
-    return config.endpoint if config.transport == "http" else f"{config.transport}:{config.queue}"
+    return config.endpoint if config.transport in TO_THE_ENDPOINT else f"{config.transport}:{config.queue}"

@@ -57,6 +57,7 @@ def test_what_waited_goes_out_when_the_broker_is_back(redis: Broker, tmp_path: P
 
 CLIENTS = {
     "http": {"requests"},
+    "curl": {"requests", "pycurl"},  # which reads the environment's proxies for it
     "celery": {"celery", "kombu"},
     "redis": {"redis"},
     "kafka": {"confluent_kafka"},

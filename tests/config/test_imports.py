@@ -8,7 +8,7 @@ import sys
 import pytest
 
 FRAMEWORKS = {"flask", "django", "fastapi", "starlette", "werkzeug", "uvicorn"}
-HTTP_CLIENTS = {"requests", "urllib3", "httpx", "httpx2", "aiohttp", "http.client"}
+HTTP_CLIENTS = {"requests", "urllib3", "pycurl", "httpx", "httpx2", "aiohttp", "http.client"}
 LATER = {"publicsuffixlist", "uuid6", "celery", "confluent_kafka", "redis", "importlib.metadata"}
 
 

@@ -143,7 +143,7 @@ REFUSED = [
     ("cookie_domain", [5], "[5]", '"auto"'),
     ("cookie_domain", 5, "5", '"auto"'),
     ("cookie_domain", ["example.com", "auto"], "['example.com', 'auto']", "at least two labels"),
-    ("transport", "smtp", "'smtp'", '"http", "celery", "kafka", "redis"'),
+    ("transport", "smtp", "'smtp'", '"http", "curl", "celery", "kafka", "redis"'),
     ("celery_app", "proj.celery", "'proj.celery'", '"proj.celery:app"'),
     ("celery_app", 5, "5", '"proj.celery:app"'),
     ("broker", "redis://host /0", "hidden", "redis://host:6379/0"),
@@ -213,7 +213,7 @@ def test_a_brokers_address_of_another_kind_is_refused_and_not_repeated() -> None
     assert "hunter2" not in str(raised.value)
 
 
-@pytest.mark.parametrize("transport", ["celery", "kafka", "redis"])
+@pytest.mark.parametrize("transport", ["curl", "celery", "kafka", "redis"])
 def test_a_transport_whose_extra_is_missing_says_how_to_install_it(
     transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -176,13 +176,24 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 @pytest.fixture
-def config_for(endpoint: Endpoint) -> Callable[..., KoalaConfig]:
-    def make(**settings: Any) -> KoalaConfig:
-        return KoalaConfig(
-            **{"public_api_key": "pk_test", "endpoint": endpoint.url, "flush_interval": 0, **settings}
-        )
+def transport() -> str:
+    """What this test's batches go by. A module that names several holds what is true of each."""
+    return "http"
 
-    return make
+
+@pytest.fixture
+def defaults(endpoint: Endpoint, transport: str) -> dict[str, Any]:
+    return {
+        "public_api_key": "pk_test",
+        "endpoint": endpoint.url,
+        "transport": transport,
+        "flush_interval": 0,
+    }
+
+
+@pytest.fixture
+def config_for(defaults: dict[str, Any]) -> Callable[..., KoalaConfig]:
+    return lambda **settings: KoalaConfig(**{**defaults, **settings})
 
 
 def event(message_id: str | int, **more: Any) -> Entry:
@@ -230,15 +241,14 @@ def eventually() -> Callable[..., None]:
 
 
 @pytest.fixture
-def run_python(endpoint: Endpoint, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+def run_python(defaults: dict[str, Any], tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Starts a script in a process of its own, with `delivery`, `batch` and `outbox` at hand.
 
     Settings are given as keywords; the script's own text is Python.
     """
 
     def start(script: str, **settings: Any) -> subprocess.Popen[str]:
-        settings = {"public_api_key": "pk_test", "endpoint": endpoint.url, "flush_interval": 0, **settings}
-        text = _PRELUDE.format(settings=settings) + textwrap.dedent(script)
+        text = _PRELUDE.format(settings={**defaults, **settings}) + textwrap.dedent(script)
         return subprocess.Popen(
             [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", text],  # forks are meant
             stdin=subprocess.PIPE,

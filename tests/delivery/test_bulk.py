@@ -26,6 +26,7 @@ Eventually = Callable[..., None]
 RunPython = Callable[..., Any]
 Endpoint = Any  # conftest.py's; reaches tests as a fixture
 
+both = pytest.mark.parametrize("transport", ["http", "curl"])
 NOWHERE = "/web/projects/pk_test/batch"
 
 
@@ -175,6 +176,7 @@ class TestWhen:
         assert 500 <= out <= 1_500  # one second
 
 
+@both
 class TestAnswers:
     def test_each_line_is_settled_by_its_own(
         self, endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, outbox: Path | None

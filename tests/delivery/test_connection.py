@@ -1,28 +1,36 @@
-"""The way to the endpoint is the one that the environment asks `requests` for: proxies, tunnels, CA bundles."""
+"""The way to the endpoint is the one that the environment asks `requests` for (proxies, tunnels, CA bundles), and what
+comes of it is said in the same words whichever library goes there."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pycurl
 import pytest
 import trustme
 
 from koala_middleware.config import KoalaConfig
-from koala_middleware.delivery.answers import Answer
-from koala_middleware.delivery.http import HttpTransport
+from koala_middleware.delivery.answers import CUT, SILENT, Answer
+from koala_middleware.delivery.connection import UNREADABLE, prepare
+from koala_middleware.delivery.transport import Transport, transport_for
+from koala_middleware.errors import KoalaConfigError
 from koala_middleware.wire import Batch
 
 MakeBatch = Callable[..., Batch]
 Variables = pytest.MonkeyPatch
+Sent = Callable[..., Answer]
 PATH = "/web/projects/pk_test/batch"
 _VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
@@ -36,7 +44,14 @@ class Listener:
     headers: list[dict[str, str]] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
     tunnels: list[str] = field(default_factory=list)
+    status: int = 200
     answer: bytes = b'{"ok": true}'
+    more: dict[str, str] = field(default_factory=dict)  # headers of the answer
+    promised: int = 0  # bytes that the answer lacks
+    stalls: bool = False  # and neither sends them nor hangs up
+    cuts: list[bool] = field(default_factory=list)  # whether the next requests lose their connection
+    connections: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 class _Server(ThreadingHTTPServer):
@@ -54,17 +69,32 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[Listener]:
         protocol_version = "HTTP/1.1"
         wbufsize = -1
 
+        def setup(self) -> None:
+            super().setup()
+            listener.connections += 1
+
         def do_POST(self) -> None:
             listener.lines.append(self.path)
             listener.headers.append({name.lower(): value for name, value in self.headers.items()})
             listener.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(listener.answer)))
+            if listener.cuts and listener.cuts.pop(0):
+                self.close_connection = True
+                return
+            self.send_response(listener.status)
+            self.send_header("Content-Length", str(len(listener.answer) + listener.promised))
+            for name, value in listener.more.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(listener.answer)
+            if listener.stalls:
+                listener.over.wait(60)
+            self.close_connection = bool(listener.promised)
 
         def do_CONNECT(self) -> None:
             listener.tunnels.append(self.path)
+            if listener.status != 200:
+                self.send_error(listener.status)
+                return
             host, _, port = self.path.partition(":")
             self.send_response(200)
             self.end_headers()
@@ -87,6 +117,7 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[Listener]:
     try:
         yield listener
     finally:
+        listener.over.set()
         server.shutdown()
         server.server_close()
 
@@ -128,15 +159,22 @@ def bundle(authority: trustme.CA, tmp_path: Path) -> str:
     return str(tmp_path / "authority.pem")
 
 
-def sent(endpoint: str, batch: Batch) -> Answer:
-    transport = HttpTransport(KoalaConfig(public_api_key="pk_test", endpoint=endpoint))
-    try:
-        return transport.send(batch, 10.0)
-    finally:
-        transport.close()
+@pytest.fixture(params=["http", "curl"])
+def sent(request: pytest.FixtureRequest) -> Iterator[Sent]:
+    """Sends to an endpoint: over a kept connection, where it is the same one."""
+    with ExitStack() as stack:
+        transports: dict[str, Transport] = {}
+
+        def send(endpoint: str, batch: Batch, timeout: float = 10.0) -> Answer:
+            config = KoalaConfig(public_api_key="pk_test", endpoint=endpoint, transport=request.param)
+            if endpoint not in transports:
+                transports[endpoint] = stack.enter_context(closing(transport_for(config)))
+            return transports[endpoint].send(batch, timeout)
+
+        yield send
 
 
-def test_an_endpoint_may_live_below_a_path(batch: MakeBatch) -> None:
+def test_an_endpoint_may_live_below_a_path(sent: Sent, batch: MakeBatch) -> None:
     with serving() as endpoint:
         assert sent(f"http://127.0.0.1:{endpoint.port}/koala/", batch("ada", 1)).status == 200
     assert endpoint.lines == ["/koala" + PATH]
@@ -144,7 +182,7 @@ def test_an_endpoint_may_live_below_a_path(batch: MakeBatch) -> None:
 
 
 def test_a_proxy_is_asked_for_the_whole_url_and_told_the_password_it_wants(
-    batch: MakeBatch, environment: Variables
+    sent: Sent, batch: MakeBatch, environment: Variables
 ) -> None:
     with serving() as proxy:
         environment.setenv("HTTP_PROXY", f"http://ada:secret@127.0.0.1:{proxy.port}")
@@ -155,7 +193,7 @@ def test_a_proxy_is_asked_for_the_whole_url_and_told_the_password_it_wants(
     assert proxy.bodies[0]["profile_id"] == "ada"
 
 
-def test_no_proxy_where_the_environment_says_so(batch: MakeBatch, environment: Variables) -> None:
+def test_no_proxy_where_the_environment_says_so(sent: Sent, batch: MakeBatch, environment: Variables) -> None:
     environment.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     environment.setenv("NO_PROXY", "127.0.0.1")
     with serving() as endpoint:
@@ -163,26 +201,56 @@ def test_no_proxy_where_the_environment_says_so(batch: MakeBatch, environment: V
     assert endpoint.lines == [PATH]
 
 
-def test_a_proxy_that_is_not_there_is_an_outage_in_words(batch: MakeBatch, environment: Variables) -> None:
+def test_one_proxy_for_everything_where_the_environment_says_so(
+    sent: Sent, batch: MakeBatch, environment: Variables
+) -> None:
+    with serving() as proxy:
+        environment.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.port}")
+        assert sent("http://collector.example", batch("ada", 1)).status == 200
+    assert proxy.lines == ["http://collector.example" + PATH]
+
+
+def test_a_proxy_that_makes_no_tunnel_is_an_outage_in_words(
+    sent: Sent, batch: MakeBatch, environment: Variables
+) -> None:
+    with serving() as proxy:
+        proxy.status = 407
+        environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        assert sent("https://collector.example", batch("ada", 1)) == Answer(None, "no connection")
+
+
+def test_a_proxy_that_is_not_there_is_an_outage_in_words(
+    sent: Sent, batch: MakeBatch, environment: Variables
+) -> None:
     environment.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     assert sent("http://collector.example", batch("ada", 1)) == Answer(None, "connection refused")
 
 
-def test_a_private_authority_is_believed_where_the_environment_names_it(
-    batch: MakeBatch, environment: Variables, secure: Listener, bundle: str
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_private_authority_is_believed_where_the_environment_names_it(  # noqa: PLR0917  (fixtures)
+    sent: Sent, batch: MakeBatch, environment: Variables, secure: Listener, bundle: str, variable: str
 ) -> None:
-    environment.setenv("REQUESTS_CA_BUNDLE", bundle)
+    environment.setenv(variable, bundle)
     assert sent(f"https://127.0.0.1:{secure.port}", batch("ada", 1)).status == 200
     assert secure.lines == [PATH]
 
 
-def test_an_authority_that_nobody_named_is_not_believed(batch: MakeBatch, secure: Listener) -> None:
+def test_authorities_that_are_not_where_the_environment_says_are_not_replaced_by_others(
+    sent: Sent, batch: MakeBatch, environment: Variables, secure: Listener, tmp_path: Path
+) -> None:
+    environment.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "nowhere.pem"))
+    assert sent(f"https://127.0.0.1:{secure.port}", batch("ada", 1)) == Answer(None, "TLS failure")
+
+
+def test_an_authority_that_nobody_named_is_not_believed(
+    sent: Sent, batch: MakeBatch, secure: Listener
+) -> None:
     assert sent(f"https://127.0.0.1:{secure.port}", batch("ada", 1)) == Answer(None, "TLS failure")
     assert secure.lines == []
 
 
 def test_a_tunnel_leads_through_a_proxy_to_a_secure_endpoint(
-    batch: MakeBatch, environment: Variables, secure: Listener, bundle: str
+    sent: Sent, batch: MakeBatch, environment: Variables, secure: Listener, bundle: str
 ) -> None:
     environment.setenv("REQUESTS_CA_BUNDLE", bundle)
     with serving() as proxy:
@@ -194,7 +262,7 @@ def test_a_tunnel_leads_through_a_proxy_to_a_secure_endpoint(
 
 
 def test_no_password_is_looked_up_for_the_endpoint(
-    batch: MakeBatch, environment: Variables, tmp_path: Path
+    sent: Sent, batch: MakeBatch, environment: Variables, tmp_path: Path
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login ada password secret\n")
     (tmp_path / "netrc").chmod(0o600)
@@ -204,7 +272,191 @@ def test_no_password_is_looked_up_for_the_endpoint(
     assert "authorization" not in endpoint.headers[0]
 
 
-def test_an_endless_answer_is_not_read(batch: MakeBatch) -> None:
+def test_every_kind_of_connection_says_the_same_and_no_more(sent: Sent, batch: MakeBatch) -> None:
     with serving() as endpoint:
-        endpoint.answer = b"x" * 50_000_000
+        sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1, text="x" * 2_000_000))
+    [said] = endpoint.headers
+    assert int(said.pop("content-length")) > 2_000_000
+    assert said == {
+        "host": f"127.0.0.1:{endpoint.port}",
+        "user-agent": "koala_middleware/0.1",
+        "content-type": "application/json",
+        "accept-encoding": "identity",
+    }
+
+
+def test_a_cookie_is_not_kept(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as endpoint:
+        endpoint.more = {"Set-Cookie": "visited=yes"}
+        for number in range(2):
+            assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", number)).status == 200
+    assert endpoint.connections == 1
+    assert not any("cookie" in said for said in endpoint.headers)
+
+
+@pytest.mark.parametrize("status", [302, 303, 307, 308])
+def test_a_redirect_is_an_answer_like_any_other(sent: Sent, batch: MakeBatch, status: int) -> None:
+    with serving() as elsewhere, serving() as endpoint:
+        endpoint.status, endpoint.more = status, {"Location": f"http://127.0.0.1:{elsewhere.port}/"}
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(status)
+    assert elsewhere.connections == 0
+
+
+def test_an_answer_in_gzip_is_read(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as endpoint:
+        endpoint.status, endpoint.answer = 422, gzip.compress(b'{"error": "no event"}')
+        endpoint.more = {"Content-Encoding": "gzip"}
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(422, "no event")
+
+
+def test_an_answer_that_only_says_to_be_gzip_is_none(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as endpoint:
+        endpoint.more = {"Content-Encoding": "gzip"}
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(None, UNREADABLE)
+
+
+def test_the_wait_that_an_endpoint_asks_for_is_heard(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as endpoint:
+        endpoint.status, endpoint.more = 429, {"Retry-After": "7"}
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(429, "", 7.0)
+
+
+def test_a_kept_connection_that_was_cut_is_replaced_at_once(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as endpoint:
+        endpoint.cuts = [False, True, False]
+        for number in range(2):
+            assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", number)).status == 200
+    assert [len(body["events"]) for body in endpoint.bodies] == [1, 1, 1]
+    assert endpoint.connections == 2
+
+
+def test_and_only_once(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as endpoint:
+        endpoint.cuts = [False, True, True, False]
         assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)).status == 200
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 2)) == Answer(None, CUT)
+    assert len(endpoint.bodies) == 3
+
+
+def test_a_fresh_connection_that_was_cut_is_an_outage(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as endpoint:
+        endpoint.cuts = [True]
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(None, CUT)
+    assert len(endpoint.bodies) == 1
+
+
+def test_half_an_answer_is_none(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as endpoint:
+        endpoint.promised = 10
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(None, CUT)
+
+
+def test_half_an_answer_over_a_kept_connection_is_asked_for_again(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as endpoint:
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)).status == 200
+        endpoint.promised = 10
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 2)) == Answer(None, CUT)
+    assert len(endpoint.bodies) == 3
+
+
+def test_nobody_there_is_said_as_such(sent: Sent, batch: MakeBatch) -> None:
+    assert sent("http://127.0.0.1:9", batch("ada", 1)) == Answer(None, "connection refused")
+
+
+def test_nobody_who_lets_us_in_is_said_as_such(sent: Sent, batch: MakeBatch) -> None:
+    with ExitStack() as stack:
+        door = stack.enter_context(socket.socket())
+        door.bind(("127.0.0.1", 0))
+        door.listen(0)
+        for _ in range(4):  # more than fit before a door that nobody opens
+            queued = stack.enter_context(socket.socket())
+            queued.setblocking(False)
+            queued.connect_ex(door.getsockname())
+        answer = sent(f"http://127.0.0.1:{door.getsockname()[1]}", batch("ada", 1), timeout=0.2)
+    assert answer == Answer(None, "no connection in time")
+
+
+def test_an_answer_that_does_not_come_in_time_may_still_come(sent: Sent, batch: MakeBatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        answer = sent(f"http://127.0.0.1:{silent.getsockname()[1]}", batch("ada", 1), timeout=0.2)
+    assert answer == Answer(None, SILENT)
+    assert answer.may_have_it
+
+
+def test_where_tls_is_expected_and_is_not_spoken_it_fails_as_such(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as plain:
+        assert sent(f"https://127.0.0.1:{plain.port}", batch("ada", 1)) == Answer(None, "TLS failure")
+
+
+def test_what_is_no_http_is_no_answer(sent: Sent, batch: MakeBatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as strange:
+        greeter = threading.Thread(target=greet, args=(strange,))
+        greeter.start()
+        answer = sent(f"http://127.0.0.1:{strange.getsockname()[1]}", batch("ada", 1))
+        greeter.join(10)
+    assert answer == Answer(None, CUT)
+
+
+def greet(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b"220 mail.example ESMTP\r\n")
+
+
+def test_an_answer_is_read_no_further_than_anybody_needs(sent: Sent, batch: MakeBatch) -> None:
+    with serving() as endpoint:
+        endpoint.answer, endpoint.promised, endpoint.stalls = b"x" * 100_000, 10**9, True
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)).status == 200
+
+
+def test_libcurl_which_bounds_the_whole_gives_a_large_body_time_to_travel(batch: MakeBatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        reader = threading.Thread(target=read_late, args=(slow, 0.5))
+        reader.start()
+        endpoint = f"http://127.0.0.1:{slow.getsockname()[1]}"
+        config = KoalaConfig(public_api_key="pk_test", endpoint=endpoint, transport="curl")
+        with closing(transport_for(config)) as transport:
+            assert transport.send(batch("ada", 1, text="x" * 2_000_000), 0.2).status == 200
+        reader.join(10)
+
+
+def read_late(server: socket.socket, seconds: float) -> None:
+    connection, _ = server.accept()
+    with connection, connection.makefile("rb") as came:
+        threading.Event().wait(seconds)
+        length = next(int(line.split()[1]) for line in came if line.lower().startswith(b"content-length"))
+        while came.readline() != b"\r\n":
+            pass
+        came.read(length)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_a_pycurl_that_cannot_say_how_long_to_wait_is_refused_while_the_app_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(pycurl, "RETRY_AFTER")
+    monkeypatch.delitem(sys.modules, "koala_middleware.delivery.curl", raising=False)
+    with pytest.raises(KoalaConfigError, match=r"pip install --upgrade 'koala-middleware\[curl\]'"):
+        prepare("curl")
+
+
+def test_where_gevent_has_patched_sockets_curl_is_left_alone_and_that_is_said_once() -> None:
+    """libcurl waits in C: all greenlets of the process would wait with it."""
+    code = """
+from gevent import monkey; monkey.patch_all()
+import logging, sys; logging.basicConfig(stream=sys.stdout, format="%(message)s")
+from koala_middleware.config import KoalaConfig
+from koala_middleware.delivery import transport
+from koala_middleware.wire import Batch, Person
+config = KoalaConfig(public_api_key="pk_test", endpoint=sys.argv[1], transport="curl")
+transport.prepare(config)
+for _ in range(2):
+    assert transport.transport_for(config).send(Batch(Person("ada"), ()), 5.0).taken
+assert "pycurl" not in sys.modules
+"""
+    with serving() as endpoint:
+        command = [sys.executable, "-c", code, f"http://127.0.0.1:{endpoint.port}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    [line] = done.stdout.splitlines()
+    assert line.startswith('transport="curl" would stop all of a gevent worker; "http" is used instead')

@@ -22,6 +22,9 @@ Eventually = Callable[..., None]
 RunPython = Callable[..., "subprocess.Popen[str]"]
 Endpoint = Any  # conftest.py's; reaches tests as a fixture
 
+# What is about sockets in forks and at the end holds for every kind of connection.
+both = pytest.mark.parametrize("transport", ["http", "curl"])
+
 
 def threads() -> int:
     return sum(thread.name == "koala-delivery" for thread in threading.enumerate())
@@ -59,6 +62,7 @@ def test_an_idle_thread_ends_by_itself_and_the_next_put_starts_another(
     assert endpoint.wait_for(lambda: endpoint.taken == ["1", "2"])
 
 
+@both
 def test_puts_from_many_threads_are_all_delivered_once(
     endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +112,7 @@ def test_a_put_after_the_close_starts_anew(endpoint: Endpoint, deliver: Deliver,
     assert delivery.stats().delivered == 2
 
 
+@both
 def test_a_flush_ends_in_time_though_the_endpoint_hangs(
     endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
 ) -> None:
@@ -138,6 +143,7 @@ def test_inline_has_delivered_when_put_returns_and_starts_no_thread(
     assert threads() == before
 
 
+@both
 def test_inline_never_takes_longer_than_its_deadline(
     endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
 ) -> None:
@@ -149,6 +155,7 @@ def test_inline_never_takes_longer_than_its_deadline(
     assert delivery.stats().waiting == 1
 
 
+@both
 @pytest.mark.parametrize("outbox", [None, "outbox"])
 def test_a_burst_and_an_immediate_exit_lose_nothing(
     endpoint: Endpoint, run_python: RunPython, outbox: str | None
@@ -162,6 +169,7 @@ def test_a_burst_and_an_immediate_exit_lose_nothing(
     assert sorted(map(int, endpoint.taken)) == list(range(1050))
 
 
+@both
 @pytest.mark.parametrize("trouble", ["hang", "down", "500"])
 def test_the_end_takes_two_seconds_at_most_and_says_exactly_what_is_lost(
     endpoint: Endpoint, run_python: RunPython, trouble: str
@@ -234,6 +242,7 @@ def test_a_killed_process_loses_nothing_that_was_put(
     assert set(range(last + 1)) <= arrived
 
 
+@both
 @pytest.mark.parametrize("outbox", [None, "outbox"])
 def test_after_a_fork_parent_and_children_deliver_what_is_theirs_once(
     endpoint: Endpoint, run_python: RunPython, outbox: str | None
@@ -255,6 +264,27 @@ def test_after_a_fork_parent_and_children_deliver_what_is_theirs_once(
     status, _, err = finished(run_python(script, flush_interval=0.2, outbox=outbox))
     assert (status, err) == (0, "")
     assert len(endpoint.taken) == len(set(endpoint.taken)) == 103
+
+
+@both
+def test_a_child_that_ends_leaves_the_parents_connection_alone(
+    endpoint: Endpoint, run_python: RunPython
+) -> None:
+    script = """
+        delivery.put(batch("parent", "before"))
+        assert delivery.flush(10).complete
+        if os.fork() == 0:
+            delivery.put(batch("child", "child"))
+            assert delivery.flush(10).complete
+            sys.exit()
+        assert os.wait()[1] == 0
+        delivery.put(batch("parent", "after"))
+        assert delivery.flush(10).complete
+    """
+    status, _, err = finished(run_python(script, concurrency=1))
+    assert (status, err) == (0, "")
+    assert endpoint.taken == ["before", "child", "after"]
+    assert endpoint.connections == 2
 
 
 def test_a_child_that_leaves_without_a_word_does_not_take_the_parents_entries(
@@ -331,9 +361,10 @@ def test_a_close_in_the_middle_of_a_put_of_its_own_thread_delivers_at_once(  # n
     assert reports[0].seconds < 10
 
 
+@both
 def test_importing_delivery_loads_no_http_client(run_python: RunPython) -> None:
-    status, out, err = finished(run_python("print('requests' in sys.modules)", delivery="off"))
-    assert (status, out, err) == (0, "False\n", "")
+    status, out, err = finished(run_python("print({'requests', 'pycurl'} & {*sys.modules})", delivery="off"))
+    assert (status, out, err) == (0, "set()\n", "")
 
 
 def test_the_pid_is_checked_even_where_no_fork_hook_ran(

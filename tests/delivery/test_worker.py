@@ -22,6 +22,11 @@ Eventually = Callable[..., None]
 Endpoint = Any  # conftest.py's; reaches tests as a fixture
 
 
+@pytest.fixture(params=["http", "curl"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(params=["plain", "bulk"])
 def offered(request: pytest.FixtureRequest, endpoint: Endpoint) -> None:
     endpoint.bulk = request.param == "bulk"
