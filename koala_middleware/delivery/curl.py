@@ -23,7 +23,7 @@ from koala_middleware.delivery.connection import (
     UNTRUSTED,
     Reply,
 )
-from koala_middleware.delivery.surroundings import Surroundings, surroundings
+from koala_middleware.delivery.environment import Environment, environment
 from koala_middleware.errors import KoalaConfigError
 
 if not hasattr(pycurl, "RETRY_AFTER"):  # while the app starts, rather than at an endpoint's first 429
@@ -58,7 +58,7 @@ class CurlConnection:
     """To one endpoint, for one thread at a time: one handle, which keeps one connection."""
 
     def __init__(self, endpoint: str) -> None:
-        around = surroundings(endpoint)
+        around = environment(endpoint)
         self._endpoint = str(around.request.url).rstrip("/")
         self._handle = _handle(around)
         self._handle.setopt(pycurl.WRITEFUNCTION, self._take)
@@ -125,7 +125,7 @@ class CurlConnection:
         return _WORDS.get(code, f"libcurl's error {code}")
 
 
-def _handle(around: Surroundings) -> pycurl.Curl:
+def _handle(around: Environment) -> pycurl.Curl:
     """One that does what urllib3 does: no redirects, no passwords of ~/.netrc, no cookies are libcurl's defaults."""
     handle = pycurl.Curl()
     handle.setopt(pycurl.NOSIGNAL, 1)  # it would interrupt the app's own threads

@@ -22,7 +22,7 @@ from koala_middleware.delivery.connection import (
     UNTRUSTED,
     Reply,
 )
-from koala_middleware.delivery.surroundings import surroundings
+from koala_middleware.delivery.environment import environment
 
 if TYPE_CHECKING:
     from urllib3 import HTTPConnectionPool
@@ -44,7 +44,7 @@ class PooledConnection(HTTPAdapter):
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1)
-        request, proxies, authorities = surroundings(endpoint)
+        request, proxies, authorities = environment(endpoint)
         verify = authorities or True
         pool = self.get_connection_with_tls_context(request, verify, proxies)
         self.cert_verify(pool, endpoint, verify, None)  # type: ignore[no-untyped-call]  # has no stub

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import requests
 
 
-class Surroundings(NamedTuple):
+class Environment(NamedTuple):
     """Attributes:
     request: Its URL is the endpoint's, in the letters that go over the wire.
     proxies: By scheme, for `requests.utils.select_proxy`; none where the environment excepts the endpoint.
@@ -23,10 +23,10 @@ class Surroundings(NamedTuple):
     authorities: str | None
 
 
-def surroundings(endpoint: str) -> Surroundings:
+def environment(endpoint: str) -> Environment:
     with requests.Session() as session:
         asked = session.merge_environment_settings(endpoint, {}, None, None, None)
     # Not prepared by the session: that would look for a password in ~/.netrc.
     request = requests.Request("POST", endpoint).prepare()
     verify = asked["verify"]
-    return Surroundings(request, dict(asked["proxies"]), verify if isinstance(verify, str) else None)
+    return Environment(request, dict(asked["proxies"]), verify if isinstance(verify, str) else None)
