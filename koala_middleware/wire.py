@@ -90,7 +90,7 @@ class Call(NamedTuple):
     context: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One identify, event or page view, encoded: `body` is one JSON object in UTF-8."""
 

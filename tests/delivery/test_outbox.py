@@ -33,7 +33,7 @@ def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> MakeOutbox:
 
 
 def ids(parcel: Parcel | None) -> list[str]:
-    return [json.loads(item.entry.body)["message_id"] for item in parcel.items] if parcel else []
+    return [json.loads(item.body)["message_id"] for item in parcel.items] if parcel else []
 
 
 def claim(outbox: Outbox) -> Parcel:
