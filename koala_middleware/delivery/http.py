@@ -25,6 +25,7 @@ _ANSWER_BYTES = 64 * 1024  # more than any answer of the protocol; what is longe
 _BULK_ANSWER_BYTES = 1024 * 1024
 _ERROR_LENGTH = 300
 _GZIP = 16 + zlib.MAX_WBITS
+_TAKEN = {"status": 200}  # a line of a bulk's answer, as most are: compared, not taken apart
 _FASTEST = 1  # of zlib's levels: batches are so alike that the others gain little and cost much
 
 
@@ -127,9 +128,7 @@ def _answers(reply: Reply, expected: int) -> list[Answer]:
     taken = Answer(HTTPStatus.OK)  # one for all: they are most of the lines
     try:
         answers = [
-            taken
-            if (status := int(line["status"])) == HTTPStatus.OK
-            else Answer(status, _error_of(line), wait)
+            taken if line == _TAKEN else Answer(int(line["status"]), _error_of(line), wait)
             for line in lines or ()
         ]
     except (TypeError, ValueError, KeyError, AttributeError):
