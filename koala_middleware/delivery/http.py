@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.answers import CUT, SILENT, Answer, retry_after
+from koala_middleware.delivery.courtesy import paced
 from koala_middleware.delivery.quiet import uninstrumented
 from koala_middleware.wire import Batch, bootstrap_path, bulk_body, bulk_path, request_body
 
@@ -67,7 +68,7 @@ class HttpTransport:
 
     def send_bulk(self, batches: Sequence[Batch], timeout: float) -> Answer | list[Answer]:
         """One POST for all of them: an answer for each, or one where the whole request got another."""
-        body = _gzipped(bulk_body(batches))
+        body = _gzipped(bulk_body(paced(batches)))
         reply = self._ask("POST", bulk_path(self._public_api_key), self._bulk, timeout, body)
         if not isinstance(reply, str) and reply.status == HTTPStatus.MULTI_STATUS:
             return _answers(reply, len(batches)) or _answer(reply)

@@ -101,6 +101,36 @@ class Parcel:
     items: list[Waiting]
 
 
+class Claim:
+    """What one request is to take, of one lane or of many.
+
+    Args:
+        most: So many parcels, where that is enough to be worth a bulk.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.parcels: list[Parcel] = []
+        self.late = 0
+        self._most = most
+        self._size = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.parcels) >= self._most or self._size >= _FULL_BULK
+
+    def takes(self, lane: Lane) -> bool:
+        """What failed before may be why, so it goes with ever fewer others."""
+        if lane.failures:
+            self._most = min(self._most, max(BULK_LINES >> 3 * lane.failures, 1))
+        return len(self.parcels) < self._most
+
+    def add(self, parcel: Parcel) -> None:
+        self.parcels.append(parcel)
+        self.late += parcel.lane.late
+        for item in parcel.items:
+            self._size += len(item.body)
+
+
 def batch_of(items: Sequence[Waiting]) -> Batch:
     """The items of one parcel as what goes over the wire."""
     if len(items) == 1:  # as most are
@@ -168,32 +198,31 @@ class Lanes:
         self.fresh_entries += not behind
         self.bytes += len(item.body)
 
-    def claim(self, now: float, most: int = 1) -> list[Parcel]:
-        """What is due next: a parcel with all of its lane that may go into one batch, or none. The caller
-        settles it.
-
-        Args:
-            most: So many parcels of as many lanes, where that is enough to be worth a bulk.
-        """
+    def load(self, claim: Claim, now: float, parcels: int) -> bool:
+        """Takes so many parcels more, at most, of what is due; whether there may be others for this claim."""
         self._advance(now)
-        parcels: list[Parcel] = []
-        size = late = 0
-        while len(parcels) < most and size < _FULL_BULK and (turns := self._next(now, late)) is not None:
+        for _ in range(parcels):
+            turns = None if claim.full else self._next(now, claim.late)
+            if turns is None:
+                return False
             lane = self._laned(turns.popleft())
-            most = min(most, _company(lane))
-            if len(parcels) >= most:
+            if lane is None:
+                continue
+            if not claim.takes(lane):
                 turns.appendleft(lane.key)
-                break
-            parcel = self._parcel(lane)
-            parcels.append(parcel)
-            late += lane.late
-            for item in parcel.items:
-                size += len(item.body)
+                return False
+            claim.add(self._parcel(lane))
+        return True
+
+    def claimed(self, claim: Claim, now: float) -> list[Parcel]:
+        """What was claimed, once no more is loaded: all of it, or the first where it is not worth a bulk. The caller
+        settles it."""
+        # All may have been cleared while the claim was loaded: then they are not out any more.
+        parcels = [parcel for parcel in claim.parcels if parcel.lane.claimed is parcel]
         if 1 < len(parcels) < WORTH_A_BULK:
             self.release(parcels[1:])
             del parcels[1:]
-            late = min(late, int(parcels[0].lane.late))
-        if late:
+        if late := sum([parcel.lane.late for parcel in parcels]):
             rate = DRAIN_RATE if len(parcels) == 1 else BULK_DRAIN_RATE
             self._late_from = now + backoff.spread(2.0 * late / rate, least=0.0)
         return parcels
@@ -292,7 +321,10 @@ class Lanes:
         key = turns.first()
         if key is None:
             return None
-        standing = self._lanes[key]
+        standing = self._lanes.get(key)
+        if standing is None:  # as in _laned
+            turns.drop_first()
+            return self.drop_oldest()
         item, *rest = _items(standing)
         self._forget([item], late=standing.late)
         if not rest:
@@ -351,11 +383,12 @@ class Lanes:
         self._turns += 1
         return late if late and (not fresh or self._turns % 4 == 0) else fresh
 
-    def _laned(self, key: str) -> Lane:
-        standing = self._lanes[key]
+    def _laned(self, key: str) -> Lane | None:
+        """None where a signal handler, in the middle of another call, has left nothing there."""
+        standing = self._lanes.get(key)
         if isinstance(standing, Waiting):
             standing = self._lanes[key] = Lane(key, standing.late, [standing])
-        return standing
+        return standing if standing and standing.items and standing.claimed is None else None
 
     def _parcel(self, lane: Lane) -> Parcel:
         taken = _how_many(lane.items)
@@ -429,11 +462,6 @@ def _lane_from(item: Waiting, now: float) -> Lane:
 def _came(item: Waiting, now: float) -> float:
     """When it came, on the monotonic clock."""
     return now - max(time.time() - item.at, 0.0)
-
-
-def _company(lane: Lane) -> int:
-    """With how many others it may share a request: what failed before may be why, so with ever fewer."""
-    return max(BULK_LINES >> 3 * lane.failures, 1)
 
 
 def _how_many(items: list[Waiting]) -> int:

@@ -15,7 +15,8 @@ from typing import Any, cast
 
 from koala_middleware.delivery import accounting
 from koala_middleware.delivery.accounting import Ledger
-from koala_middleware.delivery.lanes import Lanes, Parcel, Waiting
+from koala_middleware.delivery.courtesy import STRETCH, breathe
+from koala_middleware.delivery.lanes import Claim, Lanes, Parcel, Waiting
 from koala_middleware.delivery.outbox import Outbox
 from koala_middleware.delivery.people import People
 from koala_middleware.delivery.report import DeliveryStats
@@ -56,8 +57,12 @@ class MemoryOutbox(Outbox):
         self._sort_if_free()
 
     def claim_many(self, now: float, most: int) -> list[Parcel]:
-        with self._sorted():
-            return self._lanes.claim(now, most)
+        claim = Claim(most)
+        while True:
+            with self._sorted():
+                if not self._lanes.load(claim, now, STRETCH):
+                    return self._lanes.claimed(claim, now)
+            breathe()
 
     def release(self, parcels: Sequence[Parcel]) -> None:
         with self._sorted():
