@@ -161,7 +161,6 @@ class Lanes:
         self._late_from = -math.inf
         self._turns = 0
         self._flushes = 0
-        self._of_earlier_rounds: dict[int, int] = {}
         self.round = 0
         self.entries = 0
         self.fresh_entries = 0
@@ -173,30 +172,13 @@ class Lanes:
         return len(self._lanes)
 
     def add(self, item: Waiting, now: float, *, late: bool = False) -> None:
-        key = item.subject.key
-        standing = self._lanes.get(key)
-        if standing is not None:
-            lane = standing if isinstance(standing, Lane) else _lane_from(standing, now)
-            if key not in self._lanes or self._lanes[key] is not standing:
-                self.add(item, now, late=late)  # a signal handler has delivered them just now
-                return
-            self._lanes[key] = lane
-            lane.latest, behind = now, lane.late
-            lane.items.append(item)
-            if (before := lane.items[0].subject) == item.subject:
-                item.subject = before  # one object for all of them: 130 bytes less for every further entry
-        else:  # never in the queue before it is in the table: a signal handler may claim at any moment
-            self._lanes[key], item.late, behind = item, late, late
-            if late:
-                self._late.add(key, now)
-            else:
-                self._fresh.add(key, self._gathered_by(now, now))
+        # Counted before it can be claimed: a signal handler may claim and settle at any moment.
         item.round = self.round - late  # what was behind came before any flush that waits now
-        if late:
-            self._of_earlier_rounds[item.round] = self._of_earlier_rounds.get(item.round, 0) + 1
+        size = len(item.body)
         self.entries += 1
+        self.bytes += size
+        behind = self._place(item, now, late=late)
         self.fresh_entries += not behind
-        self.bytes += len(item.body)
 
     def load(self, claim: Claim, now: float, parcels: int) -> bool:
         """Takes so many parcels more, at most, of what is due; whether there may be others for this claim."""
@@ -281,8 +263,6 @@ class Lanes:
         self._flushes += 1
         for turns in (self._fresh, self._late):
             turns.due += turns.passed(math.inf)
-        earlier = {number: count for number, count in self._of_earlier_rounds.items() if count}
-        self._of_earlier_rounds = {**earlier, self.round: self.entries - sum(earlier.values())}
         self.round += 1
         return self.round
 
@@ -292,7 +272,8 @@ class Lanes:
 
     def settled(self, round_: int) -> bool:
         """Nothing waits any more that waited when `hurry` returned this round."""
-        return not any(count for number, count in self._of_earlier_rounds.items() if number < round_)
+        # The oldest lanes come first: as long as one of those waits, this looks at few.
+        return not any(item.round < round_ for item in self.everything())
 
     def next_due(self, now: float) -> float:
         """Seconds until a claim may find something; infinite when nothing waits."""
@@ -344,7 +325,6 @@ class Lanes:
         self._lanes.clear()
         self._fresh.clear()
         self._late.clear()
-        self._of_earlier_rounds = {}
         self.entries = self.fresh_entries = self.bytes = self.out = 0
 
     def unanswered(self) -> Iterator[Waiting]:
@@ -361,6 +341,28 @@ class Lanes:
     def _heads(self) -> Iterator[Waiting]:
         for standing in self._lanes.values():
             yield from (_out(standing) or _items(standing))[:1]
+
+    def _place(self, item: Waiting, now: float, *, late: bool) -> bool:
+        """Puts it where it has to wait; whether that is with the backlog."""
+        key = item.subject.key
+        standing = self._lanes.get(key)
+        if standing is None:
+            self._lanes[key], item.late = item, late
+            if late:
+                self._late.add(key, now)
+            else:
+                self._fresh.add(key, self._gathered_by(now, now))
+            return late
+        lane = standing if isinstance(standing, Lane) else _lane_from(standing, now)
+        subject = lane.items[0].subject if lane.items else None
+        if subject is not None and subject == item.subject:
+            item.subject = subject  # one object for all: 130 bytes less for every further entry
+        # No call from here to the append, so no signal handler: it may have delivered all of them just now.
+        if key not in self._lanes or self._lanes[key] is not standing:
+            return self._place(item, now, late=late)
+        self._lanes[key], lane.latest = lane, now
+        lane.items.append(item)
+        return lane.late
 
     def _advance(self, now: float) -> None:
         """Finds out whose turn it is by now. Who has said more meanwhile than when they got their place gets a
@@ -437,8 +439,6 @@ class Lanes:
         self.fresh_entries -= 0 if late else len(items)
         for item in items:
             self.bytes -= len(item.body)
-            if item.round != self.round:
-                self._of_earlier_rounds[item.round] -= 1
 
 
 _NOBODY: deque[str] = deque()
