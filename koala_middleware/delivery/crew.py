@@ -108,13 +108,11 @@ class Crew:
                 at the end of the process no more can be started.
         """
         self._dismissed = False
-        if self._alive < min(self._size, 1 + people // PEOPLE_PER_THREAD):
+        watched = self._watching
+        if self._alive < self._size and (not watched or self._alive <= people // PEOPLE_PER_THREAD):
             self._start()
-        elif self._watching:
-            if self._nap_until > time.monotonic() + self._linger:
-                self._bell.ring()
-        elif self._alive < self._size:
-            self._start()
+        elif watched and self._nap_until > time.monotonic() + self._linger:
+            self._bell.ring()
 
     def wake(self) -> None:
         """Something is due at once."""

@@ -36,6 +36,7 @@ class Delivery:
     def __init__(self, config: KoalaConfig) -> None:
         self._config = config
         self._sender: Sender | None = None
+        self._in_use = False  # we are one of its users
         self._pid = os.getpid()
         self._off = Ledger()
         if config.enabled and config.delivery != "off":
@@ -120,6 +121,7 @@ class Delivery:
             return _NOTHING
         seconds = self._config.shutdown_timeout if timeout is None else timeout
         sender.users.discard(self)
+        self._in_use = False
         return sender.flush(seconds) if sender.users else sender.close(seconds)
 
     def stats(self) -> DeliveryStats:
@@ -139,9 +141,10 @@ class Delivery:
 
     def _ready(self) -> Sender:
         sender = self._current()
-        if sender is None or self not in sender.users:
+        if sender is None or not self._in_use:
             sender = self._sender = processes.sender_for(self._config)
             sender.users.add(self)
+            self._in_use = True
         return sender
 
     def _current(self) -> Sender | None:

@@ -110,7 +110,8 @@ class DurableOutbox(MemoryOutbox):
 
     def set_aside(self, batch: Batch, reason: str) -> None:
         at = time.time()
-        self._keep_refused([Waiting(batch.subject, entry, batch.ip, at) for entry in batch.entries], reason)
+        entries = [Waiting(one.kind, one.body, batch.subject, batch.ip, at) for one in batch.entries]
+        self._keep_refused(entries, reason)
         super().set_aside(batch, reason)
 
     def purge(self, people: People) -> int:
@@ -195,7 +196,7 @@ class DurableOutbox(MemoryOutbox):
             return
         now = time.monotonic()
         for entry, place in zip(batch.entries, places, strict=True):
-            self._lanes.add(Waiting(batch.subject, entry, batch.ip, at, place), now)
+            self._lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, at, place), now)
 
     def _load(self) -> None:
         """Reads some of what is behind into memory, where there is room for it."""
@@ -309,7 +310,7 @@ class DurableOutbox(MemoryOutbox):
 
     def _waiting_bytes(self) -> int:
         return self._spool.bytes + sum(
-            len(item.entry.body) for item in self._lanes.everything() if item.place is None
+            len(item.body) for item in self._lanes.everything() if item.place is None
         )
 
     def _note_trouble(self, trouble: OSError) -> None:

@@ -15,7 +15,8 @@ from typing import Any, cast
 
 from koala_middleware.delivery import accounting
 from koala_middleware.delivery.accounting import Ledger
-from koala_middleware.delivery.lanes import Lanes, Parcel, Waiting
+from koala_middleware.delivery.courtesy import STRETCH, breathe
+from koala_middleware.delivery.lanes import Claim, Lanes, Parcel, Waiting
 from koala_middleware.delivery.outbox import Outbox
 from koala_middleware.delivery.people import People
 from koala_middleware.delivery.report import DeliveryStats
@@ -56,13 +57,16 @@ class MemoryOutbox(Outbox):
         self._sort_if_free()
 
     def claim_many(self, now: float, most: int) -> list[Parcel]:
-        with self._sorted():
-            return self._lanes.claim(now, most)
+        claim = Claim(most)
+        while True:
+            with self._sorted():
+                if not self._lanes.load(claim, now, STRETCH):
+                    return self._lanes.claimed(claim, now)
+            breathe()
 
     def release(self, parcels: Sequence[Parcel]) -> None:
         with self._sorted():
-            for parcel in filter(self._lanes.is_out, parcels):
-                self._lanes.release(parcel)
+            self._lanes.release(list(filter(self._lanes.is_out, parcels)))
 
     def done(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
         with self._sorted():
@@ -107,9 +111,9 @@ class MemoryOutbox(Outbox):
     def out(self) -> int:
         return self._lanes.out
 
-    def hurry(self, now: float) -> int:
+    def hurry(self, now: float) -> int:  # noqa: ARG002  (only a disk is looked at)
         with self._sorted():
-            return self._lanes.hurry(now)
+            return self._lanes.hurry()
 
     def relax(self) -> None:
         with self._sorted():
@@ -190,7 +194,7 @@ class MemoryOutbox(Outbox):
         for entry in batch.entries:
             self._ledger.accepted += 1
             if self._make_room(len(entry.body)):
-                self._lanes.add(Waiting(batch.subject, entry, batch.ip, at), now)
+                self._lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, at), now)
             else:
                 self._ledger.drop(1, accounting.OUTBOX_FULL)
 

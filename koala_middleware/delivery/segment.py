@@ -81,7 +81,7 @@ def decode(line: bytes) -> Waiting | None:
     kind, at, head, body = fields
     about = json.loads(head)
     subject = Person(**about["person"]) if "person" in about else Account(**about["account"])
-    return Waiting(subject, Entry(cast("EntryKind", kind.decode()), body), about.get("ip"), float(at))
+    return Waiting(cast("EntryKind", kind.decode()), body, subject, about.get("ip"), float(at))
 
 
 def reason_of(line: bytes) -> str:

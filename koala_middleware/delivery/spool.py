@@ -183,7 +183,7 @@ class Spool:
 
     def keep_refused(self, items: Sequence[Waiting], reason: str) -> None:
         """Writes refused entries aside."""
-        text = b"".join(encode(item.subject, item.entry, item.ip, item.at, reason) for item in items)
+        text = b"".join(encode(item.subject, item, item.ip, item.at, reason) for item in items)
         with self.lock:
             if self.bytes + len(text) > self._max_bytes:
                 raise Full

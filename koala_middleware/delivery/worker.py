@@ -110,6 +110,9 @@ class Worker:
     ) -> None:
         """Each by its own answer; what is refused comes last, since parts of it may be sent again."""
         settled = list(zip(parcels, answers, strict=True))
+        if answers[0].taken and answers.count(answers[0]) == len(answers):  # as nearly always
+            self._take_all(settled)
+            return
         self._take_all([(parcel, answer) for parcel, answer in settled if answer.taken])
         refused: list[tuple[Parcel, Answer]] = []
         for parcel, answer in settled:

@@ -133,7 +133,7 @@ def test_a_refused_entry_stands_alone_and_is_kept_aside(
         "fine",
     ]
     (directory,) = keys(tmp_path)
-    assert [json.loads(kept.item.entry.body)["message_id"] for kept in refused_entries(directory)] == ["bad"]
+    assert [json.loads(kept.item.body)["message_id"] for kept in refused_entries(directory)] == ["bad"]
     assert not list(directory.glob("*.waiting"))  # the broker has what waits
 
 

@@ -49,7 +49,7 @@ def drain(outbox: DurableOutbox) -> list[str]:
     while not outbox.settled(round_):
         parcel = outbox.claim(time.monotonic() + 60)
         assert parcel is not None, "something waits and cannot be claimed"
-        taken += [json.loads(item.entry.body)["message_id"] for item in parcel.items]
+        taken += [json.loads(item.body)["message_id"] for item in parcel.items]
         outbox.done(parcel, parcel.items)
     outbox.relax()
     return taken
@@ -359,7 +359,7 @@ def test_a_line_says_an_entry_and_nothing_is_lost_in_it(subject: Person | Accoun
     item = decode(line[:-1])
     assert item is not None
     assert (item.subject, item.ip, item.at) == (subject, "203.0.113.9", 1_790_000_000.125)
-    assert json.loads(item.entry.body) == {"a": 1, "b": "é"}
+    assert json.loads(item.body) == {"a": 1, "b": "é"}
 
 
 def test_a_relay_takes_over_what_web_workers_hand_over(box: MakeBox, batch: MakeBatch) -> None:

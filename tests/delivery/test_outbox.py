@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 
-from koala_middleware.delivery import lanes
+from koala_middleware.delivery import lanes, turns
 from koala_middleware.delivery.durable import DurableOutbox
 from koala_middleware.delivery.lanes import Parcel
 from koala_middleware.delivery.memory import MemoryOutbox
@@ -33,7 +37,7 @@ def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> MakeOutbox:
 
 
 def ids(parcel: Parcel | None) -> list[str]:
-    return [json.loads(item.entry.body)["message_id"] for item in parcel.items] if parcel else []
+    return [json.loads(item.body)["message_id"] for item in parcel.items] if parcel else []
 
 
 def claim(outbox: Outbox) -> Parcel:
@@ -46,6 +50,39 @@ def adds_up(outbox: Outbox) -> bool:
     stats = outbox.stats()
     fates = stats.delivered + stats.waiting + stats.refused + sum(stats.dropped.values())
     return stats.accepted == fates
+
+
+def deliver_all(outbox: Outbox) -> None:
+    outbox.hurry(time.monotonic())
+    while parcels := outbox.claim_many(time.monotonic(), 100):
+        outbox.done_all(parcels)
+    outbox.relax()
+
+
+@dataclass
+class Interruption:
+    came: bool = False
+
+
+@contextmanager
+def interrupted_at(step: int, handler: Callable[[], None]) -> Iterator[Interruption]:
+    """Calls the handler when the so-many-th function of the lanes' and turns' code, or of those it calls, begins or
+    ends: in between Python lets no signal handler in."""
+    interruption, left = Interruption(), step
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        nonlocal left
+        left -= event != "c_call" and frame.f_code.co_filename in {lanes.__file__, turns.__file__}
+        if left == 0 and not interruption.came:
+            interruption.came = True
+            handler()
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield interruption
+    finally:
+        sys.setprofile(before)
 
 
 class TestEveryOutbox:
@@ -227,6 +264,26 @@ class TestEveryOutbox:
         box.put(batch("ada", 1))
         assert (box.stats().accepted, box.stats().waiting) == (2, 2)
         assert ids(claim(box)) == ["1", "nested"]
+
+    @pytest.mark.parametrize("waits_already", [False, True])
+    def test_a_flush_at_any_step_of_a_put_loses_nothing(
+        self, outbox: MakeOutbox, batch: MakeBatch, waits_already: bool
+    ) -> None:
+        """As when a signal handler delivers what waits: at every step of the bookkeeping in turn."""
+        box, step, was_interrupted = outbox(), 0, True
+        while was_interrupted:
+            step += 1
+            if waits_already:
+                box.put(batch("ada", f"{step}-before"))
+            with interrupted_at(step, lambda: deliver_all(box)) as interruption:
+                box.put(batch("ada", f"{step}"))
+            was_interrupted = interruption.came
+            deliver_all(box)
+            stats = box.stats()
+            assert (stats.waiting, stats.waiting_bytes) == (0, 0), step
+            assert stats.delivered == stats.accepted == step * (1 + waits_already), step
+            assert box.settled(box.hurry(time.monotonic())), step
+            box.relax()
 
     def test_parcels_that_were_out_at_the_close_change_nothing_afterwards(
         self, outbox: MakeOutbox, batch: MakeBatch

@@ -177,7 +177,7 @@ class OutboxModel(RuleBasedStateMachine):
 
 
 def ids_of(items: Sequence[Waiting]) -> list[str]:
-    return [id_ for item in items for id_ in ids_in(item.entry.body)]
+    return [id_ for item in items for id_ in ids_in(item.body)]
 
 
 def ids_in(text: bytes) -> list[str]:

@@ -1,0 +1,67 @@
+"""Turns: whose turn it is next."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from koala_middleware.delivery import courtesy
+from koala_middleware.delivery.turns import Turns
+
+
+@pytest.fixture
+def turns() -> Turns:
+    turns = Turns()
+    for key, at in [("ada", 2.0), ("grace", 1.0), ("joan", 2.0), ("mary", 3.0)]:
+        turns.add(key, at)
+    return turns
+
+
+def test_turns_come_by_their_moments_and_first_come_first(turns: Turns) -> None:
+    assert turns.next() == 1.0
+    assert turns.passed(2.0) == ["grace", "ada", "joan"]
+    assert turns.passed(2.0) == []
+    assert turns.next() == 3.0
+
+
+def test_whose_turn_has_come_is_before_all_others(turns: Turns) -> None:
+    turns.due.append("edith")
+    assert turns.first() == "edith"
+    assert turns.next() == -math.inf
+    turns.drop_first()
+    assert turns.first() == "grace"
+
+
+def test_the_first_can_be_taken_out_until_nobody_is_left(turns: Turns) -> None:
+    left = []
+    while (key := turns.first()) is not None:
+        left.append(key)
+        turns.drop_first()
+    assert left == ["grace", "ada", "joan", "mary"]
+    assert turns.next() == math.inf
+
+
+def test_a_key_that_is_not_wanted_has_no_turn(turns: Turns) -> None:
+    turns.due.append("edith")
+    turns.keep({"ada", "mary"}.__contains__)
+    assert not turns.due
+    assert turns.passed(math.inf) == ["ada", "mary"]
+
+
+def test_turns_of_two_are_joined_by_their_moments(turns: Turns) -> None:
+    other = Turns()
+    other.due.append("edith")
+    other.add("hedy", 1.5)
+    turns.join(other)
+    assert list(turns.due) == ["edith"]
+    assert turns.passed(math.inf) == ["grace", "hedy", "ada", "joan", "mary"]
+    assert other.next() == math.inf
+
+
+def test_long_work_is_paced_and_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    breaths: list[None] = []
+    monkeypatch.setattr(courtesy, "breathe", lambda: breaths.append(None))
+    items = list(range(3 * courtesy.STRETCH + 1))
+    assert list(courtesy.paced(items)) == items
+    assert len(breaths) == 3
