@@ -59,14 +59,16 @@ if os.environ.get("USE_BEFORE_FORK"):  # an app that is loaded before the fork, 
     wsgi.client.flush()
 """
 
-# A worker that is just being born does not hear SIGTERM: gunicorn waits so long for it, then kills it.
+# A worker that is just being born does not hear SIGTERM: the server waits so long for it, then kills it. Granian
+# waits for ever unless it is told, with any app whose import takes time.
 PATIENCE = ["--graceful-timeout", "5"]
+GRANIANS_PATIENCE = ["--workers-kill-timeout", "5"]
 GUNICORN = [
     *["gunicorn", "served:wsgi", "--workers", "2", "--bind", "127.0.0.1:{port}", "--log-level", "error"],
     *PATIENCE,
 ]
 UVICORN = ["uvicorn", "served:asgi", "--port", "{port}", "--log-level", "error"]
-GRANIAN = ["granian", "--workers", "2", "--port", "{port}", "--no-log"]
+GRANIAN = ["granian", "--workers", "2", "--port", "{port}", "--no-log", *GRANIANS_PATIENCE]
 SERVERS = {
     "gunicorn sync": GUNICORN,
     "gunicorn gthread": [*GUNICORN, "--worker-class", "gthread", "--threads", "4"],
