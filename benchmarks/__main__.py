@@ -61,6 +61,23 @@ def delivery(*, quick: bool) -> Part:
     return Part(table, [Bars("Delivering 10,000 events of as many people", bars, "CPU s, less is better", 2)])
 
 
+def interference(*, quick: bool) -> Part:
+    from benchmarks.delivery import SUBJECTS
+    from benchmarks.interference import COMPARED, NOTHING, compared
+
+    rows = []
+    for subject, late in compared(COMPARED, 1.0 if quick else 4.0, 1 if quick else 5).items():
+        name = "no events" if subject == NOTHING else SUBJECTS[subject].name
+        rows.append((name, *(f"{value:,.0f}" for value in (late.median, late.p99, late.longest))))
+    about = (
+        "An app sleeps for 500 µs, works for 100 and says one event, over and over, while its events are delivered: "
+        "how much later than asked it is back, in microseconds; medians of the runs, and the longest of all."
+    )
+    return Part(
+        Table("How late the app's own thread wakes up", about, ("", "median", "p99", "longest"), rows)
+    )
+
+
 def posting(*, quick: bool) -> Part:
     from benchmarks.posting import compared
 
@@ -124,6 +141,7 @@ def imports(*, quick: bool) -> Part:  # noqa: ARG001  (one shape for all parts)
 PARTS: dict[str, Callable[..., Part]] = {
     "exchange": exchange,
     "delivery": delivery,
+    "interference": interference,
     "apps": apps,
     "posting": posting,
     "memory": memory,
