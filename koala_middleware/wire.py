@@ -216,8 +216,9 @@ def request_body(batch: Batch) -> bytes:
 
 
 def _quoted(text: str) -> bytes:
-    """A text in JSON, in ASCII. A function in C: `to_json` costs ten times as much."""
-    return encode_basestring_ascii(text).encode()
+    """A text in JSON. Ids and emails are nearly always ASCII, and a function in C takes a tenth of `to_json`'s time,
+    which replaces what is no UTF-8."""
+    return encode_basestring_ascii(text).encode() if text.isascii() else to_json(text)
 
 
 def bootstrap_path(public_api_key: str) -> str:

@@ -15,6 +15,7 @@ from koala_middleware.wire import (
     Account,
     Batch,
     Call,
+    Entry,
     Person,
     Subject,
     joined,
@@ -177,3 +178,10 @@ def test_two_people_are_never_joined() -> None:
 
 def test_a_batch_of_nothing_is_still_one_request() -> None:
     assert list(split_batch(Batch(ADA, ()))) == [Batch(ADA, ())]
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", '"ada"@example.com', "zoë@example.com", "\ud800@x.com"])
+def test_whom_a_batch_is_about_is_said_in_json_that_every_reader_takes(email: str) -> None:
+    """A lone surrogate is no UTF-8: an endpoint would refuse the batch, and everything in it, for one letter."""
+    said = json.loads(request_body(Batch(Person("p", email), (Entry("track", b"{}"),))))["email"]
+    assert said.encode().decode() == email.encode(errors="replace").decode().replace("?", "\ufffd")
