@@ -437,6 +437,7 @@ def test_a_pycurl_that_cannot_say_how_long_to_wait_is_refused_while_the_app_star
 ) -> None:
     monkeypatch.delattr(pycurl, "RETRY_AFTER")
     monkeypatch.delitem(sys.modules, "koala_middleware.delivery.curl", raising=False)
+    monkeypatch.delitem(sys.modules, "gevent", raising=False)  # else, nothing is loaded before it has patched
     with pytest.raises(KoalaConfigError, match=r"pip install --upgrade 'koala-middleware\[curl\]'"):
         prepare("curl")
 
