@@ -13,7 +13,10 @@ import pytest
 from koala_middleware import KoalaConfig
 from koala_middleware.policy import RequestKind
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+FAULTS = ROOT / "benchmarks" / "FAULTS.md"  # as `make faults` wrote it
+POISON = "poison among 100 good: "
 
 
 def policy_table() -> list[str]:
@@ -33,6 +36,27 @@ def settings_table() -> list[str]:
     return _table(("setting", "default", "what it does"), rows)
 
 
+def faults_table() -> list[str]:
+    """What each library loses; the kinds of poison in one row."""
+    _, _, rest = FAULTS.read_text("utf-8").partition("| fault |")
+    head, _, *lines = ("| fault |" + rest.partition("\n\n")[0]).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    poisoned = [row for row in rows if row[0].startswith(POISON)]
+    folded = [_kinds(cells) for cells in zip(*poisoned, strict=True)][2:]
+    title = f"poison among 100 good, {len(poisoned)} kinds"
+    others = [row for row in rows if row not in poisoned]
+    return _table(
+        [cell.strip() for cell in head.strip("|").split("|")], [*others, [title, poisoned[0][1], *folded]]
+    )
+
+
+def _kinds(cells: tuple[str, ...]) -> str:
+    """Of one library: how many kinds of poison cost it an event, and whether any reached the handler."""
+    lost = sum(not cell.startswith("0") for cell in cells)
+    raised = ", raised in the handler" if any("raised" in cell for cell in cells) else ""
+    return (f"**{lost} kinds**" if lost else "0") + raised
+
+
 def _default(declared: Field[Any]) -> str:
     if declared.name == "public_api_key":
         return "required"
@@ -46,7 +70,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
 
 
-TABLES = {"policy table": policy_table, "settings table": settings_table}
+TABLES = {"policy table": policy_table, "settings table": settings_table, "faults table": faults_table}
 
 
 @pytest.mark.parametrize("name", TABLES)
