@@ -127,6 +127,23 @@ def apps(*, quick: bool) -> Part:
     )
 
 
+def responses(*, quick: bool) -> Part:
+    from benchmarks.responses import SITES, compared
+
+    rows = []
+    for site in SITES:
+        for state, later in compared(site, 1 if quick else 5, 100 if quick else 600).items():
+            numbers = (f"{later.without:,.0f}", f"{later.median:.2f}", f"{later.p99:.2f}")
+            rows.append((f"{site}, a page, collector {state}", *numbers))
+    about = (
+        "The same sites without pressure: one request after the other on one connection, 3 ms between them, every one "
+        "tracking. How long a response takes, from the request to its last byte; without us = 1.00, medians of paired "
+        "runs. What is done after a response is over by the next one."
+    )
+    head = ("", "µs without us", "median", "p99")
+    return Part(Table("How long a response takes", about, head, rows))
+
+
 def imports(*, quick: bool) -> Part:  # noqa: ARG001  (one shape for all parts)
     from benchmarks.imports import ADAPTERS, added_by
 
@@ -143,6 +160,7 @@ PARTS: dict[str, Callable[..., Part]] = {
     "delivery": delivery,
     "interference": interference,
     "apps": apps,
+    "responses": responses,
     "posting": posting,
     "memory": memory,
     "imports": imports,
