@@ -43,8 +43,8 @@ def compared(site: str, rounds: int, requests: int) -> dict[str, Later]:
             koala = {"KOALA_PUBLIC_API_KEY": "pk_bench", "KOALA_ENDPOINT": urls[state]}
             ports[state] = stack.enter_context(serving(SITES[site], **koala))[0]
         runs: dict[str, list[list[float]]] = {name: [] for name in ports}
-        for name in ports:
-            _asked(ports[name], 50)  # the first requests load what is loaded once
+        for port in ports.values():
+            _asked(port, 50)  # the first requests load what is loaded once
         for number in range(rounds):
             for name in list(ports) if number % 2 == 0 else list(reversed(ports)):
                 runs[name].append(_asked(ports[name], requests))
