@@ -37,6 +37,9 @@ SITES = {
 }
 
 
+Sites = dict[str, tuple[int, subprocess.Popen[bytes]]]  # by what they run with: their port, and their server
+
+
 @dataclass(frozen=True)
 class Load:
     """One run of wrk. Latencies in milliseconds; `cpu`: the site's CPU time for each request, in microseconds."""
@@ -90,10 +93,9 @@ def _await(port: int) -> None:
     raise SystemExit("a site did not start")
 
 
-def compared(site: str, rounds: int, seconds: float, *, bare: bool = False) -> dict[str, Ratio]:
-    """By the collector's state."""
-    environment = {"BENCH_BARE": "1"} if bare else {}
-    states = COLLECTORS[:1] if bare else COLLECTORS
+@contextmanager
+def standing(site: str, states: tuple[str, ...] = COLLECTORS, **environment: str) -> Iterator[Sites]:
+    """The site "without" us, and with us for each state of the collector."""
     with ExitStack() as stack:
         urls = {"dead": DEAD, "healthy": stack.enter_context(endpoint())}
         urls["slow"] = stack.enter_context(endpoint("--delay", "1"))
@@ -101,13 +103,19 @@ def compared(site: str, rounds: int, seconds: float, *, bare: bool = False) -> d
         for state in states:
             koala = {"KOALA_PUBLIC_API_KEY": "pk_bench", "KOALA_ENDPOINT": urls[state]}
             sites[state] = stack.enter_context(serving(SITES[site], **koala, **environment))
+        yield sites
+
+
+def compared(site: str, rounds: int, seconds: float, *, bare: bool = False) -> dict[str, Ratio]:
+    """By the collector's state."""
+    environment = {"BENCH_BARE": "1"} if bare else {}
+    states = COLLECTORS[:1] if bare else COLLECTORS
+    with standing(site, states, **environment) as sites:
         runs = _interleaved(sites, rounds, seconds)
     return {state: _ratio(runs[state], runs["without"]) for state in states}
 
 
-def _interleaved(
-    sites: dict[str, tuple[int, subprocess.Popen[bytes]]], rounds: int, seconds: float
-) -> dict[str, list[Load]]:
+def _interleaved(sites: Sites, rounds: int, seconds: float) -> dict[str, list[Load]]:
     runs: dict[str, list[Load]] = {name: [] for name in sites}
     for site in sites.values():
         _load(site, 1.0)  # the first requests load what is loaded once

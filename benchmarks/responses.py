@@ -13,15 +13,12 @@ import argparse
 import http.client
 import statistics
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 
-from benchmarks.apps import DEAD, SITES, serving
-from benchmarks.endpoint import endpoint
+from benchmarks.apps import COLLECTORS, SITES, standing
 
 PAUSE = 0.003  # seconds
 VISITORS = 100
-STATES = ("healthy", "slow", "dead")
 
 
 @dataclass(frozen=True)
@@ -35,20 +32,15 @@ class Later:
 
 def compared(site: str, rounds: int, requests: int) -> dict[str, Later]:
     """By the collector's state."""
-    with ExitStack() as stack:
-        urls = {"dead": DEAD, "healthy": stack.enter_context(endpoint())}
-        urls["slow"] = stack.enter_context(endpoint("--delay", "1"))
-        ports = {"without": stack.enter_context(serving(SITES[site]))[0]}
-        for state in STATES:
-            koala = {"KOALA_PUBLIC_API_KEY": "pk_bench", "KOALA_ENDPOINT": urls[state]}
-            ports[state] = stack.enter_context(serving(SITES[site], **koala))[0]
+    with standing(site) as sites:
+        ports = {name: port for name, (port, _) in sites.items()}
         runs: dict[str, list[list[float]]] = {name: [] for name in ports}
         for port in ports.values():
             _asked(port, 50)  # the first requests load what is loaded once
         for number in range(rounds):
             for name in list(ports) if number % 2 == 0 else list(reversed(ports)):
                 runs[name].append(_asked(ports[name], requests))
-    return {state: _later(runs[state], runs["without"]) for state in STATES}
+    return {state: _later(runs[state], runs["without"]) for state in COLLECTORS}
 
 
 def _asked(port: int, requests: int) -> list[float]:
