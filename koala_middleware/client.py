@@ -40,7 +40,6 @@ class KoalaClient:
         amends_known_visitors: Whether a response may need something of us even when its visitor brought
             their cookie.
         durable: Whether handing over makes what was said safe from the death of the process, at once.
-        clean: Any value in JSON's values, secrets masked as the settings say.
         surroundings: What is told about a call that no request surrounds, as a JSON object.
         told_by: What a request tells.
     Raises:
@@ -55,7 +54,6 @@ class KoalaClient:
         self.delivery = self.delivered_by(self.config)
         self.notices = Notices(silent=not self.config.enabled)
         self.firewall = Firewall(self.config)
-        self.clean = self.firewall.clean
         self.users = Users(self.config.identify_user)
         self.asks_consent = self.config.enabled and (
             self.config.honour_gpc or self.config.consent is not None
@@ -132,7 +130,7 @@ class KoalaClient:
             self.dropped(said - len(calls), "sampled")
             said = len(calls)
             if calls:
-                self._release(batch_of(draft.subject, calls, surroundings, self.clean, ip))
+                self._release(batch_of(draft.subject, calls, surroundings, self.firewall.clean, ip))
         except Exception as error:  # noqa: BLE001  (the edge: nothing of ours may reach the host)
             self.dropped(said, "error")
             self.notices.once("what was said in a request could not be encoded and is dropped", error=error)
@@ -196,7 +194,7 @@ class KoalaClient:
         profile_id, email = whom("qualify", profile_id, email, self.notice)
         known = {"profile_id": profile_id, "email": email, "traits": checked_traits("qualify", traits)}
         profile = {name: value for name, value in known.items() if value is not None}
-        return qualify(self.config, self.clean(profile), timeout)
+        return qualify(self.config, self.firewall.clean(profile), timeout)
 
     def erase(
         self,

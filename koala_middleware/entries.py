@@ -97,6 +97,11 @@ def context_of(members: Iterable[str]) -> str:
     return "{" + ",".join(filter(None, members)) + "}"
 
 
+def failure(status: int | None) -> str:
+    """That the response was an error, as a member of an entry's context; empty for none."""
+    return "" if status is None else f'"error":{{"status":{status}}}'
+
+
 @cache
 def library() -> str:
     """Who sends, as a member of an entry's context. Looked up when a client is made: that costs 6 ms."""

@@ -39,8 +39,8 @@ class Place(NamedTuple):
     scheme: str
     host: str
     path: str
-    query: str = ""
-    referrer: str | None = None
+    query: str
+    referrer: str
 
 
 def whereabouts(place: Place, *, with_query: bool = False) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def whereabouts(place: Place, *, with_query: bool = False) -> dict[str, Any]:
     return _present(page=here, campaign=campaign(here["utm"]))
 
 
-def agent(user_agent: str | None, accept_language: str | None) -> dict[str, Any]:
+def agent(user_agent: str, accept_language: str) -> dict[str, Any]:
     """What speaks for the visitor: `{"userAgent", "locale"}`, what there is."""
     return _present(userAgent=_line(user_agent), locale=locale(accept_language))
 

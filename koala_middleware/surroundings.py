@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from koala_middleware.entries import Clean, context_of, library
+from koala_middleware.entries import Clean, context_of, failure, library
 from koala_middleware.head import RequestHead
 from koala_middleware.page import LONGEST_HEADER, LONGEST_PATH, LONGEST_QUERY, Place, agent, whereabouts
 from koala_middleware.values.fitting import json_text
@@ -44,7 +44,7 @@ def told_by(
         (
             _page(place, with_query, clean),
             _agent(user_agent, accept_language, clean),
-            "" if failed_with is None else f'"error":{{"status":{failed_with}}}',
+            failure(failed_with),
             library(),
         )
     )

@@ -24,6 +24,9 @@ def app(request: Request) -> Response:
     match request.path:
         case "/track":
             koala.track("Seen", {"n": 1})
+        case "/fail":
+            koala.track("Failed")
+            return Response("Sorry", status=500)
         case "/page":
             koala.page("Pricing", {"section": "plans"})
         case "/json":
@@ -152,3 +155,5 @@ def test_a_head_that_cannot_be_read_costs_no_entry_and_no_handler_an_exception(
     monkeypatch.setattr("koala_middleware.surroundings.told_by", broken)
     context = only(only(visit("/track"))["events"])["context"]
     assert list(context) == ["library"]
+    context = only(only(visit("/fail", on_error="tag"))["events"])["context"]
+    assert context["error"] == {"status": 500}
