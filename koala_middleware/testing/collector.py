@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from koala_middleware.testing.events import RecordedBatches
+from koala_middleware.testing.ports import on_a_new_port
 
 _PATIENCE = 10.0  # seconds; a wait for what does come ends when it comes
 
@@ -61,7 +62,7 @@ class Collector:
 
     def __post_init__(self) -> None:
         self._answering.set()
-        self._server = _on_a_new_port(self)
+        self._server = on_a_new_port(lambda: _Server(self))
         self._dead = False
         self._port_kept = socket.socket()
         self._port_kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -134,18 +135,6 @@ class Collector:
             self._changed.notify_all()
         self._answering.wait()
         return answer
-
-
-_ports_had: set[int] = set()
-
-
-def _on_a_new_port(collector: Collector) -> _Server:
-    """On a port that none of this process's collectors had: what was said for one may be sent late, and must
-    not reach another test's."""
-    while (server := _Server(collector)).server_port in _ports_had:
-        server.server_close()
-    _ports_had.add(server.server_port)
-    return server
 
 
 class _Server(ThreadingHTTPServer):

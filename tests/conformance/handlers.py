@@ -212,6 +212,14 @@ def drained(request: Request) -> Reply:
     return Reply()
 
 
+def over(request: Request) -> Reply:
+    """The test is over: what still waits for its endpoint is given up, or would reach whose test has that port next."""
+    for client in living_clients():
+        if client.config.endpoint == request.headers.get("X-Endpoint"):
+            client.close(0)
+    return Reply()
+
+
 class OnPurposeError(Exception):
     """What the handlers raise on purpose."""
 
@@ -247,6 +255,7 @@ ROUTES: Mapping[str, Callable[[Any], Reply]] = {
     "/fail": fail,
     "/after": after_the_response,
     "/drained": drained,
+    "/over": over,
     "/health": pricing,
     "/static/site.css": pricing,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from threading import Event
@@ -189,4 +189,6 @@ def on_server(server: servers.Server, framework: Framework, settings: Settings) 
         )
     finally:
         connection.close()
+        with suppress(OSError):  # a test that ended the server
+            bare(Ask("GET", "/over", {"X-Endpoint": settings.get("endpoint", "")}))
         bare_connection.close()

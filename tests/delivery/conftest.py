@@ -19,6 +19,7 @@ import pytest
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery import Delivery
+from koala_middleware.testing.ports import on_a_new_port
 from koala_middleware.wire import Batch, Entry, Person
 
 HANG = -1  # takes the request and never answers
@@ -164,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     endpoint = Endpoint(url="")
-    server = _Server(endpoint)
+    server = on_a_new_port(lambda: _Server(endpoint))
     endpoint.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -46,7 +46,7 @@ def test_drain_says_what_still_waits_when_time_is_up() -> None:
 
 def test_no_collector_gets_a_port_that_an_earlier_one_had(monkeypatch: pytest.MonkeyPatch) -> None:
     had = set(range(0, 65536, 3))
-    monkeypatch.setattr("koala_middleware.testing.collector._ports_had", had)
+    monkeypatch.setattr("koala_middleware.testing.ports._had", had)
 
     for _ in range(10):  # a free port is one of every third by chance
         with Collector() as collector:
