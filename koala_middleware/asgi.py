@@ -15,7 +15,7 @@ from koala_middleware.context import KoalaContext, current
 from koala_middleware.cookie import ProfileCookie
 from koala_middleware.errors import KoalaNotInstalledError
 from koala_middleware.exchange import Exchange
-from koala_middleware.head import AsgiHead
+from koala_middleware.head import AsgiHead, asgi_cookies
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,7 +50,7 @@ class KoalaMiddleware:
             lifespan = scope["type"] == "lifespan"
             await self.app(scope, receive, self._closing(send) if lifespan else send)
             return
-        exchange = _AsgiExchange(self.client, AsgiHead(scope))
+        exchange = _AsgiExchange(self.client, asgi_cookies(scope), AsgiHead, scope)
         exchange.server_send = send
         if self.client.asks_consent:
             await exchange.ask_consent_async()

@@ -7,7 +7,6 @@ response. Must not know requests, responses, cookies' transport or delivery.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
@@ -88,7 +87,7 @@ class KoalaContext:
         self.owner = owner
         self._person = person
         self._profile_id = profile_id
-        self.calls: deque[Call] = deque()
+        self.calls: list[Call] = []  # a deque has room for 64, 600 bytes, before the first call
         self._at_once = False
         self.enabled = enabled
         self.is_new = is_new
@@ -263,7 +262,7 @@ class KoalaContext:
         taken: list[Call] = []
         try:
             while self.calls:
-                taken.append(self.calls.popleft())
+                taken.append(self.calls.pop(0))
         except IndexError:
             return taken  # another thread has taken the last one since we looked
         return taken

@@ -86,13 +86,18 @@ class AsgiHead:
         return read_cookies(self.cookie_header())
 
     def cookie_header(self) -> str:
-        # HTTP/2 clients send several; ASGI servers pass each, their names in lower case. A plain loop: worth
-        # 0.3 µs, a fifteenth of an exchange, over a comprehension.
-        found: bytes = b""
-        for name, value in self._scope.get("headers", ()):
-            if name == b"cookie":
-                found = found + b"; " + value if found else value
-        return found.decode("latin-1")
+        return asgi_cookies(self._scope)
+
+
+def asgi_cookies(scope: MutableMapping[str, Any]) -> str:
+    """All cookies of a scope, raw."""
+    # HTTP/2 clients send several; ASGI servers pass each, their names in lower case. A plain loop: worth
+    # 0.3 µs, a fifteenth of an exchange, over a comprehension.
+    found: bytes = b""
+    for name, value in scope.get("headers", ()):
+        if name == b"cookie":
+            found = found + b"; " + value if found else value
+    return found.decode("latin-1")
 
 
 def _by_name(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -154,4 +159,9 @@ class WsgiHead:
         return read_cookies(self.cookie_header())
 
     def cookie_header(self) -> str:
-        return str(self._environ.get("HTTP_COOKIE", ""))
+        return wsgi_cookies(self._environ)
+
+
+def wsgi_cookies(environ: Mapping[str, Any]) -> str:
+    """All cookies of an environ, raw."""
+    return str(environ.get("HTTP_COOKIE", ""))

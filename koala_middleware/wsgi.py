@@ -14,7 +14,7 @@ from koala_middleware.consent import require_sync
 from koala_middleware.context import KoalaContext, current, entered
 from koala_middleware.cookie import ProfileCookie
 from koala_middleware.exchange import Exchange
-from koala_middleware.head import WsgiHead
+from koala_middleware.head import WsgiHead, wsgi_cookies
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -41,7 +41,7 @@ class KoalaMiddleware:
         # Applied twice is applied once: the outer one has the exchange.
         if "koala" in environ:
             return self.app(environ, start_response)
-        exchange = Exchange(self.client, WsgiHead(environ))
+        exchange = Exchange(self.client, wsgi_cookies(environ), WsgiHead, environ)
         if self.client.asks_consent:
             exchange.ask_consent()
         context = exchange.context

@@ -23,7 +23,7 @@ from koala_middleware.context import KoalaContext, current, entered
 from koala_middleware.cookie import COOKIE_NAME, ProfileCookie
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.exchange import Exchange
-from koala_middleware.head import WsgiHead
+from koala_middleware.head import WsgiHead, wsgi_cookies
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -99,8 +99,8 @@ class KoalaMiddleware:
             self.client = KoalaClient(config)
 
     def _open(self, request: HttpRequest) -> Exchange:
-        exchange = _DjangoExchange(self.client, DjangoHead(request))
-        exchange.request = request
+        exchange = _DjangoExchange(self.client, wsgi_cookies(request.META), DjangoHead, request)
+        exchange.request, exchange.request_close = request, request.close
         request.koala = exchange.context  # type: ignore[attr-defined]  # a request takes any attribute
         request.close = exchange.close  # type: ignore[method-assign]  # on this one object
         return exchange
@@ -113,21 +113,27 @@ class _DjangoExchange(Exchange):
     outside ours may answer with another one, and one that caches responses pickles all that is tied to them.
     """
 
-    __slots__ = ("request",)
+    __slots__ = ("request", "request_close")
 
     request: HttpRequest
+    request_close: Callable[[], None]
 
     def close(self) -> None:
         """Stands as this request's `close`."""
         # Or the request would hold itself, and wait for the garbage collector: worth 3 µs, a third of an exchange.
-        vars(self.request).pop("close", None)
+        # Taking the name out again would cost 0.4 µs more: an instance that lost one has a dict of its own.
+        self.request.close = _closed  # type: ignore[method-assign]  # on this one object
         try:
-            self.request.close()
+            self.request_close()
         finally:
             self.end()
 
     def when_committed(self, then: Callable[[], None]) -> None:
         transaction.on_commit(then)
+
+
+def _closed() -> None:
+    """Closing a request a second time does nothing."""
 
 
 def _amended(exchange: Exchange, response: HttpResponseBase) -> HttpResponseBase:
