@@ -10,7 +10,7 @@ from contextvars import Token
 from typing import Generic, Protocol, Self, TypeVar
 
 from koala_middleware.arguments import refuse_on_commit
-from koala_middleware.context import AccountContext, Consent, KoalaContext, current
+from koala_middleware.context import AccountContext, Consent, KoalaContext, Owner, current
 from koala_middleware.wire import Person
 
 Spoken = TypeVar("Spoken", KoalaContext, AccountContext)
@@ -18,14 +18,12 @@ Spoken = TypeVar("Spoken", KoalaContext, AccountContext)
 _NOBODY = "consent() in a job cannot bring back a visitor who allowed nothing; its entries stay dropped"
 
 
-class Receiver(Protocol):
+class Receiver(Owner, Protocol):
     """Who takes what was said: the client. `waits`: whether taking it waits for the network."""
 
     @property
     def waits(self) -> bool: ...
     def hand_over(self, context: KoalaContext, consent: Consent = "full") -> None: ...
-    def notice(self, reason: str) -> None: ...
-    def event_fault(self, fault: str, *, counted: bool = True) -> None: ...
 
 
 class Session(Generic[Spoken]):
@@ -37,11 +35,14 @@ class Session(Generic[Spoken]):
         consent_given: How far what is said may go; the person's own word, where a job brings it along.
     """
 
+    __slots__ = ("_known", "_receiver", "_token", "consent_given", "context")
+
     def __init__(
         self, receiver: Receiver, person: Person | None, *, consent: Consent = "full", enabled: bool = True
     ) -> None:
         self._receiver = receiver
         self._known = person is not None
+        self._token: Token[KoalaContext] | None = None
         self.consent_given = consent
         self.context = KoalaContext(self, person or Person(), enabled=enabled)
 
@@ -70,12 +71,18 @@ class Session(Generic[Spoken]):
     def end(self) -> None:
         """What `begin` set is as before. The person's calls are still held."""
 
+    def leave(self) -> None:
+        """The block is over: what was said is handed over, and what is still said, by a thread say, goes at once."""
+        self.end()
+        self.hand_over(self.context)
+        # Without full consent the session stays to judge it; else the two would hold each other.
+        self.context.outlives(self._receiver if self.consent_given == "full" else self)
+
     def __enter__(self) -> Spoken:
         return self.begin()
 
     def __exit__(self, *_exception: object) -> None:
-        self.end()
-        self.hand_over(self.context)
+        self.leave()
 
     async def __aenter__(self) -> Spoken:
         return self.begin()
@@ -83,17 +90,17 @@ class Session(Generic[Spoken]):
     async def __aexit__(self, *_exception: object) -> None:
         self.end()
         if not self._receiver.waits:
-            self.hand_over(self.context)
+            self.leave()
             return
         from starlette.concurrency import run_in_threadpool  # noqa: PLC0415  (for delivery="inline" alone)
 
-        await run_in_threadpool(self.hand_over, self.context)
+        await run_in_threadpool(self.leave)
 
 
 class PersonSession(Session[KoalaContext]):
     """One person's block; `koala` is their context within."""
 
-    _token: Token[KoalaContext] | None = None
+    __slots__ = ()
 
     def begin(self) -> KoalaContext:
         self._token = current.set(self.context)
@@ -112,6 +119,8 @@ class PersonSession(Session[KoalaContext]):
 
 class AccountSession(Session[AccountContext]):
     """One company's block."""
+
+    __slots__ = ("_account",)
 
     def __init__(
         self, receiver: Receiver, domain: str | None, account_id: str | None, *, enabled: bool = True

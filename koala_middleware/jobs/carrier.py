@@ -76,8 +76,7 @@ class JobRun:
     def leave(self) -> None:
         """Hand over what was said, without waiting for its delivery."""
         if self._session is not None and not self._nested:
-            self._session.end()
-            self._session.hand_over(self._session.context)
+            self._session.leave()
 
     def deliver(self, timeout: float | None = None, *, last: bool = False) -> None:
         """Wait until what was said is out, `shutdown_timeout` at most: the worker may end without a word.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from koala_middleware import KoalaClient, koala
+from koala_middleware.session import PersonSession
 
 if TYPE_CHECKING:
     from api.conftest import Asked, Endpoint
+
+    from koala_middleware.context import Consent
 
 
 def bodies(client: KoalaClient, endpoint: Endpoint) -> list[tuple[str, Any]]:
@@ -154,3 +158,44 @@ def test_a_block_ended_in_another_task_than_it_began_in_is_no_error(endpoint: En
     asyncio.run(job())
 
     assert len(bodies(client, endpoint)) == 1
+
+
+@pytest.mark.parametrize("level", ["full", "anonymous"])
+def test_what_a_thread_still_says_after_the_block_goes_out_at_once(
+    endpoint: Endpoint, level: Consent
+) -> None:
+    client = endpoint.client()
+    with client.person(profile_id="p-1", email="ada@example.com") as person:
+        person.consent(level)
+
+    person.track("Report Written")
+
+    ((_, body),) = bodies(client, endpoint)
+    assert [event["event"] for event in body["events"]] == ["Report Written"]
+    assert body.get("email") == (None if level == "anonymous" else "ada@example.com")
+
+
+def test_a_block_can_be_entered_again(endpoint: Endpoint) -> None:
+    client = endpoint.client()
+    block = client.person(email="ada@example.com")
+    for number in range(2):
+        with block as person:
+            person.track("Counted", {"number": number})
+
+    ((_, body),) = bodies(client, endpoint)
+    assert [event["properties"]["number"] for event in body["events"]] == [0, 1]
+
+
+def test_nothing_of_a_block_is_left_to_the_garbage_collector() -> None:
+    """A context and who owns it hold each other: scripts that open a million blocks would run it all the time."""
+    client = KoalaClient(public_api_key="pk_test", delivery="off")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            with client.person(email="ada@example.com") as person:
+                person.track("Counted")
+        del person
+        assert not [living for living in gc.get_objects() if type(living) is PersonSession]
+    finally:
+        gc.enable()
