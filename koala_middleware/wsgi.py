@@ -5,7 +5,7 @@ Translates between WSGI's calls and the exchange, and decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -89,14 +89,17 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        self._exchange.chunk_sent()  # the server asks for the next one when the last one is out
+        context = self._exchange.context
+        if context.calls:
+            self._exchange.chunk_sent()  # the server asks for the next one when the last one is out
+        token = current.set(context)
         try:
-            with entered(self._exchange.context):
-                if self._chunks is None:
-                    self._chunks = iter(self._body)
-                return next(self._chunks)
+            if self._chunks is None:
+                self._chunks = iter(self._body)
+            return next(self._chunks)
         finally:
-            if self._exchange.context.calls:
+            current.reset(token)
+            if context.calls:
                 self._exchange.store()
 
     def close(self) -> None:
@@ -108,13 +111,24 @@ class _Body:
             self._exchange.end()
 
 
-class _SizedBody(_Body):
-    """A body of known length: servers make a Content-Length of it."""
+class _SizedBody:
+    """A body that is there already: none of the app's code runs while it goes out, and servers make a
+    Content-Length of it."""
 
-    __slots__ = ()
+    __slots__ = ("_body", "_exchange")
+
+    def __init__(self, exchange: Exchange, body: Sequence[bytes]) -> None:
+        self._exchange = exchange
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
 
     def __len__(self) -> int:
-        return len(self._body)  # type: ignore[arg-type]  # made for lists and tuples only
+        return len(self._body)
+
+    def close(self) -> None:
+        self._exchange.end()
 
 
 class _StartResponse:

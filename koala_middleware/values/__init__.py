@@ -39,7 +39,7 @@ _ATOMS = frozenset({str, int, bool, float, type(None), bytes, datetime, date, ti
 _type_name = type.__dict__["__name__"].__get__  # no metaclass can stand in its way
 
 
-def snapshot(value: object) -> object:
+def snapshot(value: object) -> Any:
     """The value as it is now, for the price of a copy: what the caller changes afterwards does not show.
 
     Containers are copied to any shape, cycles included, up to the limits of `plain`; dataclasses, models and
@@ -155,6 +155,8 @@ class Walk:
     that is plain.
     """
 
+    __slots__ = ("_names", "_number", "_room", "_text", "_truncated", "_waiting")
+
     def __init__(self, names: Names, text: Callable[[str], str], number: Callable[[int], object]) -> None:
         self._names = names
         self._text = text
@@ -190,10 +192,13 @@ class Walk:
         names, text, said = self._names, self._text, self._said
         for key, item in source.items():
             name, verdict = names[key] if type(key) is str else self._named(key)
+            kind = type(item)
             if verdict is not None:
                 target[name] = self._judged(item, verdict, above)
-            elif type(item) is str and len(item) <= _LONG_TEXT and item.isascii():
+            elif kind is str and len(item) <= _LONG_TEXT and item.isascii():
                 target[name] = text(item)
+            elif kind is int and -1 <= item < _CARD_DIGITS_FROM:
+                target[name] = item
             else:
                 target[name] = said(item, above)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +18,7 @@ def context() -> Iterator[KoalaContext]:
         yield koala
 
 
-class Contended(deque[Call]):
+class Contended(list[Call]):
     """Looks as it does to a thread that loses a race: there is one more call, and then another has taken it."""
 
     def __bool__(self) -> bool:
