@@ -63,7 +63,7 @@ def status(directory: Path) -> Status:
         waiting=len(good),
         refused=refused,
         damaged=len(waiting) - len(good),
-        bytes=sum(path.stat().st_size for path in directory.iterdir()),
+        bytes=sum(map(_size, directory.iterdir())),
         living=sum(_is_locked(path) for path in directory.glob("*" + WAITING)),
         oldest_age=None if oldest is None else max(time.time() - oldest, 0.0),
     )
@@ -126,6 +126,13 @@ def _lines(path: Path) -> list[bytes]:
         return path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:  # delivered meanwhile
         return []
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # as in _lines
+        return 0
 
 
 def _is_locked(path: Path) -> bool:

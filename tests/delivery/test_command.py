@@ -57,6 +57,13 @@ def test_status_sees_who_is_alive(outbox: Path, deliver: Deliver, batch: MakeBat
     assert "0 files in use" not in capsys.readouterr().out
 
 
+def test_status_passes_over_what_is_delivered_and_deleted_while_it_looks(outbox: Path, capsys: Said) -> None:
+    directory = next(path for path in outbox.iterdir() if path.is_dir())
+    (directory / "listed-and-gone").symlink_to(directory / "gone")
+    assert main(["outbox", "status", "--outbox", str(outbox)]) == 0
+    assert "3 wait" in capsys.readouterr().out
+
+
 def test_list_shows_whom_what_and_why(outbox: Path, capsys: Said) -> None:
     main(["outbox", "list", "--outbox", str(outbox)])
     lines = capsys.readouterr().out.splitlines()
