@@ -1,9 +1,10 @@
 """The crew: the few daemon threads that deliver, started when there is something to do and gone when there
 is not.
 
-One thread at a time watches the outbox; the others send, or wait for their turn to watch. Must not know
-what a parcel is about. Nothing on the app's path waits here: waking a thread releases a lock that nobody
-contends for.
+One thread at a time watches the outbox; the others send, or wait for their turn to watch. Who sends many parcels
+together keeps the turn meanwhile: threads that take turns wait for each other and the app, and beside a busy app
+that cost more than what they sent. Must not know what a parcel is about. Nothing on the app's path waits here:
+waking a thread releases a lock that nobody contends for.
 """
 
 from __future__ import annotations
@@ -39,6 +40,36 @@ class Bell:
 
     def wait(self, seconds: float) -> bool:
         return self._silence.acquire(timeout=min(max(seconds, 0.0), threading.TIMEOUT_MAX))
+
+
+class Turn:
+    """The turn to watch, which one thread has at a time. Anybody may end it, also for whoever has it."""
+
+    def __init__(self) -> None:
+        self._free = threading.Lock()
+        self._had_by: list[int] = []
+
+    def take(self, seconds: float) -> bool:
+        """Whether it is the calling thread's now, as it may have been before."""
+        if self.mine:
+            return True
+        if not self._free.acquire(timeout=seconds):
+            return False
+        self._had_by = [threading.get_ident()]
+        return True
+
+    def end(self) -> None:
+        with suppress(IndexError):  # nobody has it, or it has been ended just now
+            self._had_by.pop()
+            self._free.release()
+
+    def end_mine(self) -> None:
+        if self.mine:
+            self.end()
+
+    @property
+    def mine(self) -> bool:
+        return self._had_by == [threading.get_ident()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +114,9 @@ class Crew:
         self._transport = transport
         self._linger = linger
         self._starting = threading.RLock()
-        self._turn = threading.Lock()  # whoever has it watches
+        self._turn = Turn()
+        self._relief = math.inf  # when who sends and keeps the turn is relieved of it
+        self._together = False  # the last one sent many parcels together
         self._bell = Bell()
         self._threads: set[int] = set()
         self._alive = 0
@@ -108,17 +141,28 @@ class Crew:
                 at the end of the process no more can be started.
         """
         self._dismissed = False
-        watched = self._watching
-        if self._alive < self._size and (not watched or self._alive <= people // PEOPLE_PER_THREAD):
+        watched, now = self._watching, time.monotonic()
+        if self._relief <= now:
+            self._relieve()
+        attended = watched or self._relief < math.inf
+        crowded = not self._together and self._alive <= people // PEOPLE_PER_THREAD
+        if self._alive < self._size and (crowded or not attended):
             self._start()
-        elif watched and self._nap_until > time.monotonic() + self._linger:
+        elif watched and self._nap_until > now + self._linger:
             self._bell.ring()
 
     def wake(self) -> None:
         """Something is due at once."""
-        if self._alive == 0:
+        if self._relief < math.inf:
+            self._relieve()
+        if self._alive == 0 or (self._alive < self._size and not self._watching):
             self._start()
         self._bell.ring()
+
+    def _relieve(self) -> None:
+        """Whoever sends and keeps the turn does so for too long: another thread is to watch."""
+        self._relief = math.inf
+        self._turn.end()
 
     def dismiss(self) -> None:
         """The threads end as soon as they have nothing in hand; the next entry starts new ones."""
@@ -152,6 +196,7 @@ class Crew:
                 "a delivery thread failed; the next entry starts another", logging.ERROR, error
             )
         finally:
+            self._turn.end_mine()
             transport.close()
             self._threads.discard(threading.get_ident())
             with self._starting:
@@ -162,18 +207,26 @@ class Crew:
 
     def _watch_and_deliver(self, transport: Transport) -> bool:
         """One turn; False when there was nothing to do for a while."""
-        if not self._turn.acquire(timeout=IDLE):
+        if not self._turn.take(IDLE):
             return False
         try:
             parcels = self._watch()
         finally:
             self._watching = False
-            self._turn.release()
         if parcels is None:
             return False
-        if self._alive < self._size and self._due() == 0:
+        more = self._due() == 0
+        self._together = len(parcels) > 1
+        if self._together and not more:
+            self._relief = time.monotonic() + self._linger
+        else:
+            self._turn.end_mine()
+        if more and self._alive < self._size:
             self._start()
         self._deliver(parcels, transport)
+        if self._turn.mine:
+            self._relief = math.inf
+            return True
         # The rest of that lane may go on now, sooner than the one who watches means to wake up.
         if self._watching and self._nap_until > time.monotonic() + self._due():
             self._bell.ring()
