@@ -110,8 +110,7 @@ class KoalaClient:
         """Take what a context holds and give it to delivery, as far as consent goes. Never raises."""
         calls = context.take()
         allowed = permitted(calls, consent)
-        if len(allowed) < len(calls):
-            self.dropped(len(calls) - len(allowed), "consent")
+        self.dropped(len(calls) - len(allowed), "consent")
         self.send(drafts(allowed), self.surroundings)
 
     def send(self, written: Sequence[Draft], surroundings: str, ip: str | None = None) -> None:
@@ -128,15 +127,10 @@ class KoalaClient:
         said = len(draft.calls)
         try:
             calls = self.firewall.passed(draft.calls)
-            if len(calls) < said:
-                self.dropped(said - len(calls), "sampled")
-                said = len(calls)
+            self.dropped(said - len(calls), "sampled")
+            said = len(calls)
             if calls:
-                batch = batch_of(draft.subject, calls, surroundings, self.firewall.clean, ip)
-                if self.config.before_send is None:
-                    self.delivery.put(batch)
-                else:
-                    self._release(batch)
+                self._release(batch_of(draft.subject, calls, surroundings, self.firewall.clean, ip))
         except Exception as error:  # noqa: BLE001  (the edge: nothing of ours may reach the host)
             self.dropped(said, "error")
             self.notices.once("what was said in a request could not be encoded and is dropped", error=error)

@@ -231,8 +231,7 @@ class Exchange:
             self._client.dropped(len(calls), "on_error")
             return
         allowed = permitted(calls, self._consent)
-        if len(allowed) < len(calls):
-            self._client.dropped(len(calls) - len(allowed), "consent")
+        self._client.dropped(len(calls) - len(allowed), "consent")
         if written := drafts(allowed):
             for draft in written:
                 if isinstance(draft.subject, Person):

@@ -88,12 +88,12 @@ class Session(Generic[Spoken]):
         return self.begin()
 
     async def __aexit__(self, *_exception: object) -> None:
-        self.end()
         if not self._receiver.waits:
             self.leave()
             return
         from starlette.concurrency import run_in_threadpool  # noqa: PLC0415  (for delivery="inline" alone)
 
+        self.end()  # here: the thread has a context of its own
         await run_in_threadpool(self.leave)
 
 

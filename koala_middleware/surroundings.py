@@ -31,28 +31,33 @@ def told_by(
     query = head.query
     if not with_query and "utm_" not in query:
         query = ""  # nothing of it is told, and it is another one with each visitor
-    # Each word is cut where its reader would cut it, so that what is remembered has a bound.
-    place = (
+    place = Place(
         head.scheme,
         host[:LONGEST_HEADER],
         head.path[:LONGEST_PATH],
         query[:LONGEST_QUERY],
-        (head.header("referer") or "")[:LONGEST_QUERY],
+        _words(head, "referer", LONGEST_QUERY),
     )
-    user_agent = (head.header("user-agent") or "")[:LONGEST_HEADER]
-    accept_language = (head.header("accept-language") or "")[:LONGEST_HEADER]
-    told = (
-        _page(place, with_query, clean),
-        _agent(user_agent, accept_language, clean),
-        failure(failed_with),
-        library(),
+    user_agent = _words(head, "user-agent", LONGEST_HEADER)
+    accept_language = _words(head, "accept-language", LONGEST_HEADER)
+    return context_of(
+        (
+            _page(place, with_query, clean),
+            _agent(user_agent, accept_language, clean),
+            failure(failed_with),
+            library(),
+        )
     )
-    return context_of(told)
+
+
+def _words(head: RequestHead, name: str, longest: int) -> str:
+    """A header, cut where its reader would cut it, so that what is remembered has a bound."""
+    return (head.header(name) or "")[:longest]
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _page(place: tuple[str, str, str, str, str], with_query: bool, clean: Clean) -> str:
-    return _members(clean(whereabouts(Place(*place), with_query=with_query)))
+def _page(place: Place, with_query: bool, clean: Clean) -> str:
+    return _members(clean(whereabouts(place, with_query=with_query)))
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -89,17 +89,14 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        context = self._exchange.context
-        if context.calls:
-            self._exchange.chunk_sent()  # the server asks for the next one when the last one is out
-        token = current.set(context)
+        self._exchange.chunk_sent()  # the server asks for the next one when the last one is out
         try:
-            if self._chunks is None:
-                self._chunks = iter(self._body)
-            return next(self._chunks)
+            with entered(self._exchange.context):
+                if self._chunks is None:
+                    self._chunks = iter(self._body)
+                return next(self._chunks)
         finally:
-            current.reset(token)
-            if context.calls:
+            if self._exchange.context.calls:
                 self._exchange.store()
 
     def close(self) -> None:

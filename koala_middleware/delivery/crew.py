@@ -155,7 +155,7 @@ class Crew:
         """Something is due at once."""
         if self._relief < math.inf:
             self._relieve()
-        if self._alive == 0 or (self._alive < self._size and not self._watching):
+        if not self._watching:
             self._start()
         self._bell.ring()
 

@@ -192,13 +192,10 @@ class Walk:
         names, text, said = self._names, self._text, self._said
         for key, item in source.items():
             name, verdict = names[key] if type(key) is str else self._named(key)
-            kind = type(item)
             if verdict is not None:
                 target[name] = self._judged(item, verdict, above)
-            elif kind is str and len(item) <= _LONG_TEXT and item.isascii():
+            elif type(item) is str and len(item) <= _LONG_TEXT and item.isascii():
                 target[name] = text(item)
-            elif kind is int and -1 <= item < _CARD_DIGITS_FROM:
-                target[name] = item
             else:
                 target[name] = said(item, above)
 
