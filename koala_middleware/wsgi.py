@@ -107,6 +107,10 @@ class _Body:
         finally:
             self._exchange.end()
 
+    def __del__(self) -> None:
+        # Werkzeug's server closes no body whose client resets the connection at the wrong moment.
+        self._exchange.end()
+
 
 class _SizedBody:
     """A body that is there already: none of the app's code runs while it goes out, and servers make a
@@ -126,6 +130,9 @@ class _SizedBody:
 
     def close(self) -> None:
         self._exchange.end()
+
+    def __del__(self) -> None:
+        self._exchange.end()  # as above
 
 
 class _StartResponse:

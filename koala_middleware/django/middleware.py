@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from http.cookies import Morsel
 from typing import Any
+from weakref import ReferenceType, ref
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
@@ -68,6 +69,9 @@ class KoalaMiddleware:
         token = current.set(exchange.context)
         try:
             response = self.get_response(request)
+        except BaseException:  # a client that has left, a worker's timeout: there is no response to close
+            exchange.end()
+            raise
         finally:
             current.reset(token)
         return _amended(exchange, response)
@@ -83,6 +87,9 @@ class KoalaMiddleware:
         token = current.set(exchange.context)
         try:
             response = await self.get_response(request)
+        except BaseException:  # a client that has left, a worker's timeout: there is no response to close
+            exchange.end()
+            raise
         finally:
             current.reset(token)
         return _amended(exchange, response)
@@ -98,7 +105,7 @@ class KoalaMiddleware:
         if config != self.client.config:
             self.client = KoalaClient(config)
 
-    def _open(self, request: HttpRequest) -> Exchange:
+    def _open(self, request: HttpRequest) -> _DjangoExchange:
         exchange = _DjangoExchange(self.client, wsgi_cookies(request.META), DjangoHead, request)
         exchange.request, exchange.request_close = request, request.close
         request.koala = exchange.context  # type: ignore[attr-defined]  # a request takes any attribute
@@ -113,9 +120,10 @@ class _DjangoExchange(Exchange):
     outside ours may answer with another one, and one that caches responses pickles all that is tied to them.
     """
 
-    __slots__ = ("request", "request_close")
+    __slots__ = ("request", "request_close", "response")
 
     request: HttpRequest
+    response: ReferenceType[HttpResponseBase]
     request_close: Callable[[], None]
 
     def close(self) -> None:
@@ -128,6 +136,10 @@ class _DjangoExchange(Exchange):
         finally:
             self.end()
 
+    def response_gone(self, _response: object) -> None:
+        """Django's development server closes no response whose client has left without the body being read."""
+        self.end()
+
     def when_committed(self, then: Callable[[], None]) -> None:
         transaction.on_commit(then)
 
@@ -136,7 +148,7 @@ def _closed() -> None:
     """Closing a request a second time does nothing."""
 
 
-def _amended(exchange: Exchange, response: HttpResponseBase) -> HttpResponseBase:
+def _amended(exchange: _DjangoExchange, response: HttpResponseBase) -> HttpResponseBase:
     exchange.status = response.status_code
     if exchange.amends():
         exchange.amend(DjangoResponse(response))
@@ -144,6 +156,7 @@ def _amended(exchange: Exchange, response: HttpResponseBase) -> HttpResponseBase
         _stream_in_context(exchange, response)
     if exchange.context.calls:
         exchange.store()
+    exchange.response = ref(response, exchange.response_gone)
     return response
 
 
@@ -165,33 +178,35 @@ def _stream_in_context(exchange: Exchange, response: StreamingHttpResponse) -> N
 
 
 def _chunks(exchange: Exchange, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    while True:
-        with entered(exchange.context):
-            try:
-                chunk = next(chunks)
-            except StopIteration:
-                break
-        if exchange.context.calls:
-            exchange.store()
-        yield chunk
-        exchange.chunk_sent()
-    if exchange.context.calls:
-        exchange.store()
+    try:
+        while True:
+            with entered(exchange.context):
+                try:
+                    chunk = next(chunks)
+                except StopIteration:
+                    break
+            if exchange.context.calls:
+                exchange.store()
+            yield chunk
+            exchange.chunk_sent()
+    finally:
+        exchange.end()  # or what a server leaves in the middle, and unclosed, would go with it
 
 
 async def _async_chunks(exchange: Exchange, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    while True:
-        with entered(exchange.context):
-            try:
-                chunk = await anext(chunks)
-            except StopAsyncIteration:
-                break
-        if exchange.context.calls:
-            exchange.store()
-        yield chunk
-        exchange.chunk_sent()
-    if exchange.context.calls:
-        exchange.store()
+    try:
+        while True:
+            with entered(exchange.context):
+                try:
+                    chunk = await anext(chunks)
+                except StopAsyncIteration:
+                    break
+            if exchange.context.calls:
+                exchange.store()
+            yield chunk
+            exchange.chunk_sent()
+    finally:
+        exchange.end()  # as above
 
 
 class DjangoHead(WsgiHead):

@@ -43,11 +43,14 @@ class Demo:
         """At least `count` wanted entries, by the time they were made, as soon as they have arrived."""
         deadline = time.monotonic() + DEADLINE
         while True:
-            found = [entry for entry in self._all("entries") if wanted(entry)]
+            came = self._all("entries")
+            found = [entry for entry in came if wanted(entry)]
             if len(found) >= count:
                 return sorted(found, key=itemgetter("sent_at", "entry_no"))
             if time.monotonic() > deadline:
-                pytest.fail(f"after {DEADLINE} s there were only {[told(entry) for entry in found]}")
+                everything = "\n".join(f"{told(one)} {one['profile_id']} {one['email']}" for one in came)
+                only = [told(entry) for entry in found]
+                pytest.fail(f"after {DEADLINE} s there were only {only} of\n{everything}")
             time.sleep(0.05)
 
     def people(self) -> dict[str, Any]:

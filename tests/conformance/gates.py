@@ -17,10 +17,14 @@ class Gate:
         self._listener.settimeout(10)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
+    def held(self) -> socket.socket:
+        """Wait until the handler has come. It goes on once something is sent to it."""
+        waiting, _ = self._listener.accept()
+        return waiting
+
     def open(self) -> None:
         """Wait until the handler has come, and let it through."""
-        waiting, _ = self._listener.accept()
-        with waiting:
+        with self.held() as waiting:
             waiting.sendall(b"!")
 
     def leave_open(self) -> None:

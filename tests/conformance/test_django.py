@@ -102,6 +102,42 @@ def test_the_template_tag_is_nothing_where_koala_is_off() -> None:
         assert rendered("{% koala_snippet %}") == ""
 
 
+# A view that does not come to its end
+
+
+def test_what_a_view_has_said_before_its_worker_is_stopped_goes_out(koala_events: RecordedBatches) -> None:
+    """As a server's timeout does it, by an exception that is nobody's to answer."""
+
+    def stopped(request: KoalaRequest) -> HttpResponse:
+        request.koala.track("Began")
+        raise SystemExit(1)
+
+    with override_settings(KOALA_PUBLIC_API_KEY="pk_test"):
+        site = KoalaMiddleware(stopped)  # type: ignore[arg-type]  # takes a KoalaRequest
+    with pytest.raises(SystemExit):
+        site(RequestFactory().get("/"))
+
+    koala_events.assert_tracked("Began")
+
+
+def test_and_what_one_has_said_whose_client_has_left(koala_events: RecordedBatches) -> None:
+    """Django's ASGI handler cancels it then."""
+
+    async def cancelled(request: KoalaRequest) -> HttpResponse:
+        request.koala.track("Began")
+        raise asyncio.CancelledError
+
+    async def asked() -> None:
+        with override_settings(KOALA_PUBLIC_API_KEY="pk_test"):
+            site: Any = KoalaMiddleware(cancelled)  # type: ignore[arg-type]  # as above
+        await site(RequestFactory().get("/"))
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(asked())
+
+    koala_events.assert_tracked("Began")
+
+
 # Far from the request
 
 
