@@ -119,6 +119,22 @@ def mod_wsgi(app: str, port: int) -> list[str]:
     ]
 
 
+def werkzeug(app: str, port: int) -> list[str]:
+    """What `flask run` runs."""
+    return _called("from werkzeug.serving import run_simple", f"run_simple('127.0.0.1', {port}, {{}})", app)
+
+
+def runserver(app: str, port: int) -> list[str]:
+    """What `manage.py runserver` runs."""
+    how = f"run('127.0.0.1', {port}, {{}}, threading=True)"
+    return _called("from django.core.servers.basehttp import run", how, app)
+
+
+def _called(imports: str, how: str, app: str) -> list[str]:
+    module, _, name = app.partition(":")
+    return [sys.executable, "-c", f"import {module} as site; {imports}; {how.format(f'site.{name}')}"]
+
+
 # Beside HTTP/1.1, by prior knowledge and without TLS.
 SPEAK_HTTP2 = {"hypercorn", "granian", "granian_wsgi"}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -56,6 +57,8 @@ SERVERS = {
         "mod_wsgi",
     ),
 }
+# For development alone, each with its framework's own.
+AT_HOME = {"flask": ("werkzeug",), "django": ("runserver",)}
 # One of each kind everywhere; the other frameworks on two servers that have little in common.
 TWICE = {
     "starlette": ("uvicorn_h11", "daphne"),
@@ -135,6 +138,7 @@ def exceptions(site: Site, collector: Collector) -> None:
 
 
 def disconnects(site: Site, collector: Collector) -> None:
+    """In the middle of a stream; and by a reset right after an answer, where nobody has read the body."""
     with Gate() as gate:
         ask = site.question("GET", "/stream", x_gate=gate.address, **KNOWN)
         lines = [f"GET {ask.path} HTTP/1.1", *(f"{name}: {value}" for name, value in ask.headers.items())]
@@ -144,6 +148,12 @@ def disconnects(site: Site, collector: Collector) -> None:
                 pass
         gate.leave_open()
         collector.wait_for(lambda it: it.events.of(ADA))
+    lines[0] = "POST /pricing HTTP/1.1"
+    with socket.create_connection(("127.0.0.1", site.port or 0), timeout=10) as connection:
+        connection.sendall("\r\n".join([*lines, "Content-Length: 9", "", "unread..."]).encode())
+        connection.recv(65536)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close is a reset
+    collector.wait_for(lambda it: "Viewed Pricing" in [event.name for event in it.events.of(ADA)])
 
 
 def slow_collector(site: Site, collector: Collector) -> None:
@@ -190,7 +200,7 @@ def the_end(site: Site, collector: Collector) -> None:
 def dies_of_its_signal(framework: Framework, name: str) -> bool:
     """Whether SIGTERM ends this server as SIGKILL would: without a word to the app, or to Python."""
     without_lifespan = framework.name.startswith("django-asgi")
-    return name in {"waitress", "cheroot"} or (without_lifespan and "uvicorn" in name)
+    return name in {"waitress", "cheroot", "werkzeug", "runserver"} or (without_lifespan and "uvicorn" in name)
 
 
 PROMISES: dict[str, Promise] = {
@@ -251,7 +261,9 @@ def main(*words: str) -> int:
     rows = [
         row(framework, name)
         for framework in FRAMEWORKS
-        for name in TWICE.get(framework.name, SERVERS[framework.interface])
+        for name in TWICE.get(
+            framework.name, SERVERS[framework.interface] + AT_HOME.get(framework.name, ())
+        )
         if {framework.name, name} >= set(words)
     ]
     about = Path(__file__).with_name("TABLE.head.md").read_text()
