@@ -152,7 +152,9 @@ def disconnects(site: Site, collector: Collector) -> None:
     with socket.create_connection(("127.0.0.1", site.port or 0), timeout=10) as connection:
         connection.sendall("\r\n".join([*lines, "Content-Length: 9", "", "unread..."]).encode())
         connection.recv(65536)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close is a reset
+        connection.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )  # close is a reset
     collector.wait_for(lambda it: "Viewed Pricing" in [event.name for event in it.events.of(ADA)])
 
 
@@ -200,7 +202,9 @@ def the_end(site: Site, collector: Collector) -> None:
 def dies_of_its_signal(framework: Framework, name: str) -> bool:
     """Whether SIGTERM ends this server as SIGKILL would: without a word to the app, or to Python."""
     without_lifespan = framework.name.startswith("django-asgi")
-    return name in {"waitress", "cheroot", "werkzeug", "runserver"} or (without_lifespan and "uvicorn" in name)
+    return name in {"waitress", "cheroot", "werkzeug", "runserver"} or (
+        without_lifespan and "uvicorn" in name
+    )
 
 
 PROMISES: dict[str, Promise] = {
@@ -261,9 +265,7 @@ def main(*words: str) -> int:
     rows = [
         row(framework, name)
         for framework in FRAMEWORKS
-        for name in TWICE.get(
-            framework.name, SERVERS[framework.interface] + AT_HOME.get(framework.name, ())
-        )
+        for name in TWICE.get(framework.name, SERVERS[framework.interface] + AT_HOME.get(framework.name, ()))
         if {framework.name, name} >= set(words)
     ]
     about = Path(__file__).with_name("TABLE.head.md").read_text()
