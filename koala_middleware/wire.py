@@ -6,7 +6,7 @@ Must not know where an entry came from (a request, a script) or how it travels (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
@@ -18,12 +18,14 @@ EntryKind = Literal["identify", "track", "page"]
 
 ENTRIES_PER_KIND = 30  # the endpoint takes no more of each kind in one request
 BATCH_BYTES = 500 * 1024  # what peers' endpoints take at most (475 kB and up); a body stays below it
+HEAD_BYTES = (
+    4 * 1024
+)  # of that, kept for what stands around the entries: an id, an email, an address, the arrays
 BULK_LINES = 1_000  # batches in one bulk request
 BULK_BYTES = 4 * 1024 * 1024  # of them, unpacked; where the endpoint offers bulk, it takes as much
 
 _ARRAYS: Mapping[EntryKind, str] = {"identify": "identifies", "track": "events", "page": "page_views"}
 _OPENED: Mapping[EntryKind, bytes] = {kind: f',"{array}":['.encode() for kind, array in _ARRAYS.items()}
-_ARRAYS_BYTES = sum(len(f',"{array}":[]') for array in _ARRAYS.values())
 
 
 _T = TypeVar("_T")
@@ -161,31 +163,6 @@ def joined_subjects(first: Subject, second: Subject) -> Subject | None:
     return first if first == second else None
 
 
-def joined(first: Batch, second: Batch) -> Batch | None:
-    """Both batches as one, in order, or None where they are not of one subject. Limits are split_batch's."""
-    subject = joined_subjects(first.subject, second.subject)
-    if subject is None:
-        return None
-    return Batch(subject, first.entries + second.entries, second.ip or first.ip)
-
-
-def split_batch(batch: Batch) -> Iterator[Batch]:
-    """The same entries in batches that the endpoint takes: 30 of each kind, and a bounded body."""
-    empty = len(request_body(Batch(batch.subject, (), batch.ip))) + _ARRAYS_BYTES
-    room = dict.fromkeys(_ARRAYS, ENTRIES_PER_KIND)
-    size = empty
-    taken: list[Entry] = []
-    for entry in batch.entries:
-        if taken and (room[entry.kind] == 0 or size + len(entry.body) > BATCH_BYTES):
-            yield Batch(batch.subject, tuple(taken), batch.ip)
-            room, size, taken = dict.fromkeys(_ARRAYS, ENTRIES_PER_KIND), empty, []
-        room[entry.kind] -= 1
-        size += len(entry.body) + 1
-        taken.append(entry)
-    if taken or not batch.entries:
-        yield Batch(batch.subject, tuple(taken), batch.ip)
-
-
 def encoded(body: BatchObject) -> Batch:
     """A batch in the protocol's shape, in Python's values, with each entry encoded alone."""
     entries = tuple(
@@ -237,10 +214,6 @@ def bulk_body(batches: Iterable[Batch]) -> bytes:
     if body.count(b"\n") > len(lines):
         return b"".join(line.replace(b"\n", b" ") + b"\n" for line in lines)
     return body
-
-
-def entry_count(batches: Iterable[Batch]) -> int:
-    return sum(len(batch.entries) for batch in batches)
 
 
 def _present(**values: str | None) -> dict[str, str]:

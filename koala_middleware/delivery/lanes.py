@@ -20,6 +20,7 @@ from koala_middleware.wire import (
     BULK_BYTES,
     BULK_LINES,
     ENTRIES_PER_KIND,
+    HEAD_BYTES,
     Batch,
     Entry,
     Subject,
@@ -472,7 +473,7 @@ def _how_many(items: list[Waiting]) -> int:
         return 1
     so_far = items[0].subject
     room: dict[str, int] = {}
-    size = 0
+    size = HEAD_BYTES
     for index, item in enumerate(items):
         kind, size = item.kind, size + len(item.body) + 1
         room[kind] = room.get(kind, ENTRIES_PER_KIND) - 1

@@ -18,9 +18,8 @@ from koala_middleware.wire import (
     Entry,
     Person,
     Subject,
-    joined,
+    joined_subjects,
     request_body,
-    split_batch,
 )
 
 ADA = Person("3e6a2c18-3b02-40c4-b8d2-1842c193d3ba", "ada@example.com")
@@ -172,12 +171,8 @@ def test_the_schema_refuses_what_the_endpoint_would(body: object, batch_schema: 
 
 def test_two_people_are_never_joined() -> None:
     grace = Person(ADA.profile_id, "grace@example.com")
-    assert joined(Batch(ADA, ()), Batch(grace, ())) is None
-    assert joined(Batch(Account("a.com"), ()), Batch(Person("a.com"), ())) is None
-
-
-def test_a_batch_of_nothing_is_still_one_request() -> None:
-    assert list(split_batch(Batch(ADA, ()))) == [Batch(ADA, ())]
+    assert joined_subjects(ADA, grace) is None
+    assert joined_subjects(Account("a.com"), Person("a.com")) is None
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", '"ada"@example.com', "zoë@example.com", "\ud800@x.com"])
