@@ -239,19 +239,30 @@ class Spool:
     def _finish(self, segment: Segment, places: list[Place]) -> None:
         if self._ours.get(segment.path.stem) is not segment:
             return  # let go of meanwhile: its next owner sends these again
-        segment.undone -= len(places)
+        done = len(places)  # before the books are looked at: a finaliser may put something meanwhile
+        segment.undone -= done
         if segment.undone == 0 and segment.cursor >= segment.size:
             if segment.sealed:
                 self._remove(segment)
             elif segment is self._fresh:
-                self._own_bytes -= segment.weight
-                segment.empty()
+                self._fresh = None  # what a finaliser puts in the middle of this gets a segment of its own
+                self._use_again(segment)
         elif places:
             segment.mark_done(places)
 
+    def _use_again(self, segment: Segment) -> None:
+        weight = segment.weight  # read before, as above
+        self._own_bytes -= weight
+        segment.empty()
+        if self._fresh is None:
+            self._fresh = segment
+        else:
+            self._remove(segment)
+
     def _remove(self, segment: Segment) -> None:
         if self._ours.pop(segment.path.stem, None) is not None:
-            self._own_bytes -= segment.weight
+            weight = segment.weight
+            self._own_bytes -= weight
             segment.remove()
 
     def drop(self, segment: Segment) -> int:

@@ -9,12 +9,15 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.interrupting import interrupted_at
 
-from koala_middleware.delivery import durable
+from koala_middleware.delivery import durable, segment, spool
 from koala_middleware.delivery.durable import DurableOutbox
 from koala_middleware.delivery.segment import Segment, decode, encode
 from koala_middleware.wire import Account, Batch, Entry, Person
@@ -24,9 +27,13 @@ MakeBox = Callable[..., DurableOutbox]
 
 
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[MakeBox]:
-    made: list[DurableOutbox] = []
+def made() -> list[DurableOutbox]:
+    """All outboxes of the test, the newest last."""
+    return []
 
+
+@pytest.fixture
+def box(tmp_path: Path, made: list[DurableOutbox]) -> Iterator[MakeBox]:
     def make(directory: Path = tmp_path / "outbox", **settings: Any) -> DurableOutbox:
         defaults = {"linger": 0.0, "max_entries": 1000, "max_bytes": 1 << 22, "memory_bytes": 1 << 20}
         limits = {"max_age": 3600.0, "drop_old": False, "sync": False}
@@ -269,6 +276,40 @@ def test_a_put_in_the_middle_of_a_write_of_the_same_thread_spoils_nothing(
         outbox.done(parcel, parcel.items)
     crash(outbox)
     assert drain(box()) == ["2"], "what was done is sent again: its place was wrong"
+
+
+def settled_with_a_put_within(box: MakeBox, batch: MakeBatch, tmp_path: Path) -> Iterator[Path]:
+    """Directories whose outbox took one more entry while it settled another, at each step in turn. As from a
+    finaliser: garbage is collected wherever the interpreter likes."""
+    for step in count():
+        outbox = box(tmp_path / f"{step}")
+        outbox.put(batch("ada", 1))
+        parcel = outbox.claim(time.monotonic())
+        assert parcel is not None
+        put = partial(outbox.put, batch("grace", "within"))
+        with interrupted_at(step + 1, put, durable, spool, segment) as interruption:
+            outbox.done(parcel, parcel.items)
+        if not interruption.came:
+            assert step > 10
+            return
+        yield tmp_path / f"{step}"
+
+
+def test_what_is_put_at_any_step_of_a_settling_survives(
+    box: MakeBox, made: list[DurableOutbox], batch: MakeBatch, tmp_path: Path
+) -> None:
+    for directory in settled_with_a_put_within(box, batch, tmp_path):
+        crash(made[-1])
+        assert drain(box(directory)) == ["within"]
+
+
+def test_and_the_books_say_how_many_bytes_it_takes(
+    box: MakeBox, made: list[DurableOutbox], batch: MakeBatch, tmp_path: Path
+) -> None:
+    for directory in settled_with_a_put_within(box, batch, tmp_path):
+        assert made[-1].stats().waiting_bytes > 0
+        assert drain(made[-1]) == ["within"]
+        assert made[-1].stats().waiting_bytes == 0, directory
 
 
 def test_refused_entries_are_kept_aside_with_their_reason(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
+from support.interrupting import interrupted_at
 
 from koala_middleware.delivery import lanes, turns
 from koala_middleware.delivery.durable import DurableOutbox
@@ -57,32 +54,6 @@ def deliver_all(outbox: Outbox) -> None:
     while parcels := outbox.claim_many(time.monotonic(), 100):
         outbox.done_all(parcels)
     outbox.relax()
-
-
-@dataclass
-class Interruption:
-    came: bool = False
-
-
-@contextmanager
-def interrupted_at(step: int, handler: Callable[[], None]) -> Iterator[Interruption]:
-    """Calls the handler when the so-many-th function of the lanes' and turns' code, or of those it calls, begins or
-    ends: in between Python lets no signal handler in."""
-    interruption, left = Interruption(), step
-
-    def note(frame: FrameType, event: str, _: object) -> None:
-        nonlocal left
-        left -= event != "c_call" and frame.f_code.co_filename in {lanes.__file__, turns.__file__}
-        if left == 0 and not interruption.came:
-            interruption.came = True
-            handler()
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        yield interruption
-    finally:
-        sys.setprofile(before)
 
 
 class TestEveryOutbox:
@@ -275,7 +246,7 @@ class TestEveryOutbox:
             step += 1
             if waits_already:
                 box.put(batch("ada", f"{step}-before"))
-            with interrupted_at(step, lambda: deliver_all(box)) as interruption:
+            with interrupted_at(step, lambda: deliver_all(box), lanes, turns) as interruption:
                 box.put(batch("ada", f"{step}"))
             was_interrupted = interruption.came
             deliver_all(box)
