@@ -114,10 +114,11 @@ class KoalaMiddleware:
 
 
 class _DjangoExchange(Exchange):
-    """An exchange beside a database that commits and rolls back, which ends when Django closes the request.
+    """An exchange beside a database that commits and rolls back, which ends when Django closes the request, or when
+    a response that nobody closes is gone.
 
-    That is after the last byte, under WSGI and ASGI alike. Not when it closes the response: a middleware
-    outside ours may answer with another one, and one that caches responses pickles all that is tied to them.
+    The first comes after the last byte, under WSGI and ASGI alike. Django closing the response does not count: a
+    middleware outside ours may answer with another one, and one that caches responses pickles all that is tied to them.
     """
 
     __slots__ = ("request", "request_close", "response")
