@@ -251,8 +251,7 @@ class Spool:
             segment.mark_done(places)
 
     def _use_again(self, segment: Segment) -> None:
-        weight = segment.weight  # read before, as above
-        self._own_bytes -= weight
+        self._discount(segment)
         segment.empty()
         if self._fresh is None:
             self._fresh = segment
@@ -261,9 +260,12 @@ class Spool:
 
     def _remove(self, segment: Segment) -> None:
         if self._ours.pop(segment.path.stem, None) is not None:
-            weight = segment.weight
-            self._own_bytes -= weight
+            self._discount(segment)
             segment.remove()
+
+    def _discount(self, segment: Segment) -> None:
+        weight = segment.weight  # before the books are looked at, as above
+        self._own_bytes -= weight
 
     def drop(self, segment: Segment) -> int:
         """Gives up what is unread of it; what of it is in memory goes on. Under the lock. Entries dropped."""
