@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import socket
-import struct
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +22,7 @@ from conformance import servers
 from conformance.exchange import Ask
 from conformance.gates import Gate
 from conformance.http2 import http2_answer
-from conformance.servers import Connection, Server, raw_answer
+from conformance.servers import Connection, Server, raw_answer, reset
 from conformance.sites import FRAMEWORKS, Framework, Site, on_server
 from conformance.switchboard import SETTINGS_HEADER
 
@@ -152,9 +151,7 @@ def disconnects(site: Site, collector: Collector) -> None:
     with socket.create_connection(("127.0.0.1", site.port or 0), timeout=10) as connection:
         connection.sendall("\r\n".join([*lines, "Content-Length: 9", "", "unread..."]).encode())
         connection.recv(65536)
-        connection.setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )  # close is a reset
+        reset(connection)
     collector.wait_for(lambda it: "Viewed Pricing" in [event.name for event in it.events.of(ADA)])
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from wsgiref.util import setup_testing_defaults
 
 import pytest
+from conformance.incoming import environment, http_scope
 from conformance.sites import FRAMEWORKS, Framework
 
 Seen = Callable[[bytes], None]
@@ -25,9 +25,7 @@ def answered(framework: Framework, settings: dict[str, Any], path: str, seen: Se
 
 
 def _over_wsgi(app: Any, path: str, seen: Seen) -> None:
-    environ: dict[str, Any] = {"HTTP_HOST": "www.example.com", "SCRIPT_NAME": "", "PATH_INFO": path}
-    setup_testing_defaults(environ)
-    body = app(environ, lambda *_: None)
+    body = app(environment(path), lambda *_: None)
     for chunk in body:
         seen(chunk)
     seen(b"")  # a server says now that there is no more
@@ -36,20 +34,6 @@ def _over_wsgi(app: Any, path: str, seen: Seen) -> None:
 
 
 async def _over_asgi(app: Any, path: str, seen: Seen) -> None:
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", b"www.example.com")],
-        "client": ("127.0.0.1", 9),
-        "server": ("127.0.0.1", 80),
-    }
     coming = [{"type": "http.request", "body": b"", "more_body": False}]
     complete = asyncio.Event()
 
@@ -65,7 +49,7 @@ async def _over_asgi(app: Any, path: str, seen: Seen) -> None:
             if not message.get("more_body", False):
                 complete.set()
 
-    await app(scope, receive, send)
+    await app(http_scope(path), receive, send)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda it: it.name)

@@ -6,15 +6,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
-from wsgiref.util import setup_testing_defaults
 
 import pytest
 from conformance.gates import Gate
+from conformance.incoming import environment, http_scope
+from conformance.servers import reset
 from conformance.sites import FRAMEWORKS, Framework
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.serving import make_server
@@ -48,14 +48,7 @@ def no_garbage_collection() -> Iterator[None]:
 
 def begins_to_answer(app: Any, path: str) -> None:
     """As a server does that sends the first part of a response, and then forgets it."""
-    environ: dict[str, Any] = {
-        "HTTP_HOST": "www.example.com",
-        "HTTP_COOKIE": f"ko_id={ADA}",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": path,
-    }
-    setup_testing_defaults(environ)
-    next(iter(app(environ, lambda *_: None)))
+    next(iter(app(environment(path, HTTP_COOKIE=f"ko_id={ADA}"), lambda *_: None)))
 
 
 @pytest.mark.parametrize("framework", WSGI, ids=lambda it: it.name)
@@ -115,8 +108,7 @@ def test_nor_does_a_browser_that_resets_its_connection_to_a_development_server(
         visitor = socket.create_connection(("127.0.0.1", port), timeout=10)
         visitor.sendall(head.encode())
         visitor.recv(65536)
-        visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close is a reset
-        visitor.close()
+        reset(visitor)
 
         koala_collector.wait_for(lambda it: it.events.of(ADA))
 
@@ -129,21 +121,7 @@ def test_nor_does_a_browser_that_resets_its_connection_to_a_development_server(
 def test_a_request_that_the_server_cancels_loses_nothing(
     framework: Framework, koala_collector: Collector, gate: Gate
 ) -> None:
-    headers = {"host": "www.example.com", "cookie": f"ko_id={ADA}", "x-gate": gate.address}
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/stream",
-        "raw_path": b"/stream",
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
-        "server": ("www.example.com", 80),
-        "client": ("127.0.0.1", 1),
-    }
+    scope = http_scope("/stream", cookie=f"ko_id={ADA}", x_gate=gate.address)
 
     async def cancelled_in_the_middle() -> None:
         asked = asyncio.Event()

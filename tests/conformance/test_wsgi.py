@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from contextvars import copy_context
 from typing import Any
 from wsgiref.simple_server import demo_app
-from wsgiref.util import FileWrapper, setup_testing_defaults
+from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
 from conformance.handlers import OnPurposeError
+from conformance.incoming import environment
 from conformance.sites import FRAMEWORKS, Framework
 
 from koala_middleware import koala
@@ -19,18 +20,6 @@ from koala_middleware.testing import Collector, drain
 from koala_middleware.wsgi import KoalaMiddleware
 
 ADA = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
-
-
-def environment(path: str = "/", /, **more: Any) -> dict[str, Any]:
-    environ: dict[str, Any] = {
-        "HTTP_HOST": "www.example.com",
-        "SCRIPT_NAME": "",
-        "PATH_INFO": path,
-        "QUERY_STRING": "",
-        **more,
-    }
-    setup_testing_defaults(environ)
-    return environ
 
 
 def with_koala(app: Any, **settings: Any) -> KoalaMiddleware:
