@@ -17,7 +17,7 @@ from koala_middleware.consent import permitted
 from koala_middleware.context import Consent, KoalaContext, Traits
 from koala_middleware.cookie import prepare
 from koala_middleware.delivery import Delivery, DeliveryReport, DeliveryStats
-from koala_middleware.entries import batch_of, context_of, library
+from koala_middleware.entries import batch_of, context_of
 from koala_middleware.erasure import TIMEOUT as ERASE_TIMEOUT
 from koala_middleware.erasure import ErasureReport, KoalaErasureError, Progress, erase
 from koala_middleware.firewall import BeforeSendError, Firewall
@@ -70,7 +70,7 @@ class KoalaClient:
 
         self.told_by = told_by
         prepare()
-        self.surroundings = context_of([library()])
+        self.surroundings = context_of()
         new_message_id()
         _living.add(self)
 

@@ -18,7 +18,7 @@ from koala_middleware.consent import ask, ask_async, permitted
 from koala_middleware.context import Consent, KoalaContext
 from koala_middleware.cookie import COOKIE_NAME, ProfileCookie, deleted, mint_profile_id, read_profile_id
 from koala_middleware.domain import covers, host_name, registrable_domain
-from koala_middleware.entries import context_of, failure, library
+from koala_middleware.entries import context_of, failure
 from koala_middleware.head import RequestHead
 from koala_middleware.policy import RequestKind, caching, excluded, final, may_mint, request_kind, successful
 from koala_middleware.wire import Person, drafts
@@ -283,7 +283,7 @@ class Exchange:
             )
         except Exception as error:  # noqa: BLE001  (the edge: a head unlike any other must not cost the entries)
             client.notices.once("what a request tells about its entries could not be read", error=error)
-            return context_of((failure(failed_with), library()))
+            return context_of(failure(failed_with))
 
     def _address(self) -> str | None:
         config = self._client.config

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from koala_middleware.entries import Clean, context_of, failure, library
+from koala_middleware.entries import context_of, failure
 from koala_middleware.head import RequestHead
 from koala_middleware.page import LONGEST_HEADER, LONGEST_PATH, LONGEST_QUERY, Place, agent, whereabouts
+from koala_middleware.values import Clean
 from koala_middleware.values.fitting import json_text
 
 # Pages, and as many agents, by the words they were told from. Worth 12 µs a request that says something, a third.
@@ -31,40 +32,31 @@ def told_by(
     query = head.query
     if not with_query and "utm_" not in query:
         query = ""  # nothing of it is told, and it is another one with each visitor
-    place = Place(
+    # Each cut where its reader would cut it, so that what is remembered has a bound.
+    page = _page(
+        clean,
+        with_query,
         head.scheme,
         host[:LONGEST_HEADER],
         head.path[:LONGEST_PATH],
         query[:LONGEST_QUERY],
-        _words(head, "referer", LONGEST_QUERY),
+        (head.header("referer") or "")[:LONGEST_QUERY],
     )
-    user_agent = _words(head, "user-agent", LONGEST_HEADER)
-    accept_language = _words(head, "accept-language", LONGEST_HEADER)
-    return context_of(
-        (
-            _page(place, with_query, clean),
-            _agent(user_agent, accept_language, clean),
-            failure(failed_with),
-            library(),
-        )
-    )
-
-
-def _words(head: RequestHead, name: str, longest: int) -> str:
-    """A header, cut where its reader would cut it, so that what is remembered has a bound."""
-    return (head.header(name) or "")[:longest]
+    user_agent, accept_language = head.header("user-agent") or "", head.header("accept-language") or ""
+    speaker = _agent(clean, user_agent[:LONGEST_HEADER], accept_language[:LONGEST_HEADER])
+    return context_of(page, speaker, failure(failed_with))
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _page(place: Place, with_query: bool, clean: Clean) -> str:
-    return _members(clean(whereabouts(place, with_query=with_query)))
+def _page(clean: Clean, with_query: bool, *place: str) -> str:
+    return _members(clean(whereabouts(Place(*place), with_query=with_query)))
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _agent(user_agent: str, accept_language: str, clean: Clean) -> str:
+def _agent(clean: Clean, user_agent: str, accept_language: str) -> str:
     return _members(clean(agent(user_agent, accept_language)))
 
 
 def _members(told: dict[str, object]) -> str:
-    """What stands between an object's braces."""
-    return json_text(told)[1:-1]
+    """What stands between an object's braces, and a comma behind it."""
+    return json_text(told)[1:-1] + "," if told else ""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import pytest
 
-from koala_middleware.entries import Clean, entry, timestamp
+from koala_middleware.entries import entry, timestamp
 from koala_middleware.scrub import scrub
-from koala_middleware.values import MASK, plain
+from koala_middleware.values import MASK, Clean, plain
 from koala_middleware.values.conversions import ITEMS
 from koala_middleware.values.fitting import ENTRY_BYTES
 from koala_middleware.wire import Call, EntryKind, Person
 
 AT = 1_668_038_234_776_000_000
+SENT_AT = "2022-11-09T23:57:14.776Z"
 PAGE = {"page": {"path": "/pricing", "title": ""}, "locale": "en"}
 
 
@@ -33,16 +35,26 @@ def test_an_entrys_own_id_stays_since_it_tells_events_apart() -> None:
         "type": "track",
         "event": "Paid",
         "message_id": card,
-        "sent_at": timestamp(AT),
+        "sent_at": SENT_AT,
         "properties": {"message_id_of_card": MASK},
         "context": PAGE,
     }
 
 
-def test_a_call_without_an_id_gets_one_that_sorts_by_time() -> None:
-    first, second = said(track())["message_id"], said(track())["message_id"]
-    assert first < second
-    assert first[14] == "7"
+def test_a_call_without_an_id_gets_one_that_sorts_by_the_time_of_the_call() -> None:
+    second, first = (
+        track()._replace(at=AT + 300),
+        track(),
+    )  # nanoseconds: a few thousand a millisecond are told apart
+    ids = [UUID(said(call)["message_id"]) for call in (second, first)]
+    assert ids[0] > ids[1]
+    assert {(one.version, one.variant, one.int >> 80) for one in ids} == {(7, RFC_4122, AT // 1_000_000)}
+
+
+def test_a_call_from_before_the_epoch_has_an_id_all_the_same() -> None:
+    entry = said(track()._replace(at=-1))
+    assert entry["sent_at"] == "1969-12-31T23:59:59.999Z"
+    assert UUID(entry["message_id"]).int >> 80 == 0
 
 
 @pytest.mark.parametrize("name", ["Paid", "Paid by 4111 1111 1111 1111", "x" * 300, "naïve 🐨", '"'])
@@ -62,7 +74,7 @@ def test_a_page_view_says_its_own_title_and_properties_in_the_requests_page() ->
     assert view == {
         "message_id": "1",
         "page": {"path": "/p", "title": "Pricing", "section": "plans"},
-        "visit_start": timestamp(AT),
+        "visit_start": SENT_AT,
         "context": PAGE,
     }
 
@@ -89,6 +101,6 @@ def test_a_property_of_the_marks_name_stays_the_handlers() -> None:
 
 
 def test_a_time_is_utc_in_milliseconds() -> None:
-    assert timestamp(1_668_038_234_776_999_999) == "2022-11-09T23:57:14.776Z"
+    assert timestamp(1_668_038_234_776) == SENT_AT
     assert timestamp(-1) == "1969-12-31T23:59:59.999Z"
     assert timestamp(0) == "1970-01-01T00:00:00.000Z"
