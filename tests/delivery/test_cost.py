@@ -6,16 +6,13 @@ How many microseconds that is, beside peers: `make bench`.
 from __future__ import annotations
 
 import math
-import sys
 import time
 import tracemalloc
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import pytest
+from support.counting import functions_entered
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.crew import Bell, Pause
@@ -44,22 +41,6 @@ def sender(config_for: Callable[..., KoalaConfig]) -> Iterator[Sender]:
     sender = Sender(config_for(flush_interval=60))
     yield sender
     sender.close(0)
-
-
-@contextmanager
-def functions_entered() -> Iterator[Counter[str]]:
-    entered: Counter[str] = Counter()
-
-    def note(frame: FrameType, event: str, _: Any) -> None:
-        if event == "call" and "/koala_middleware/" in frame.f_code.co_filename:
-            entered[frame.f_code.co_qualname] += 1
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        yield entered
-    finally:
-        sys.setprofile(before)
 
 
 def put_all(sender: Sender, batch: MakeBatch) -> None:

@@ -6,12 +6,10 @@ How many microseconds that is, beside peers: `make bench`.
 from __future__ import annotations
 
 import gc
-import sys
-from collections import Counter
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from support.counting import functions_entered
 
 from koala_middleware.context import KoalaContext
 from koala_middleware.exchange import Exchange
@@ -28,29 +26,14 @@ BROUGHT = {
 CALLS = {"ASGI": 11, "WSGI": 11, "Django": 11}
 
 
-def functions_entered(site: Site) -> Counter[str]:
-    entered: Counter[str] = Counter()
-
-    def note(frame: FrameType, event: str, _: Any) -> None:
-        if event == "call" and "/koala_middleware/" in frame.f_code.co_filename:
-            entered[frame.f_code.co_qualname] += 1
-        # Sent by this test's own override_settings, to every middleware alive; no exchange.
-        entered.pop("KoalaMiddleware._setting_changed", None)
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        site.get(**BROUGHT)
-    finally:
-        sys.setprofile(before)
-    return entered
-
-
 def test_an_exchange_that_says_nothing_enters_few_functions(site: Site) -> None:
     site.get(**BROUGHT)  # first use builds what is built once
 
-    entered = functions_entered(site)
+    with functions_entered() as entered:
+        site.get(**BROUGHT)
 
+    # Sent by this test's own override_settings, to every middleware alive; no exchange.
+    entered.pop("KoalaMiddleware._setting_changed", None)
     assert entered.total() <= CALLS[site.framework], entered
 
 
