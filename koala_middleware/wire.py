@@ -6,7 +6,7 @@ Must not know where an entry came from (a request, a script) or how it travels (
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
@@ -135,14 +135,12 @@ class Draft:
     calls: list[Call]
 
 
-def drafts(calls: Sequence[Call]) -> list[Draft]:
+def drafts(calls: Iterable[Call]) -> list[Draft]:
     """The calls of one exchange, one draft for each person and company. A batch never mixes two people.
 
     What an unknown visitor did before they said who they are belongs to them. Once another person has begun,
     nothing more is added to the one before.
     """
-    if len(calls) == 1:  # as in most exchanges
-        return [Draft(calls[0].subject, [calls[0]])]
     people: list[Draft] = []
     accounts: list[Draft] = []
     for call in calls:
