@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from werkzeug.datastructures import LanguageAccept
@@ -33,19 +33,11 @@ _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _UTM_NAMES = ("source", "medium", "campaign", "term", "content")
 
 
-class Place(NamedTuple):
-    """Where a request went and came from, in its own words: see `page`."""
-
-    scheme: str
-    host: str
-    path: str
-    query: str
-    referrer: str
-
-
-def whereabouts(place: Place, *, with_query: bool = False) -> dict[str, Any]:
-    """Where the visitor is, and what brought them: `{"page", "campaign"}`, what there is."""
-    here = page(*place, with_query=with_query)
+def whereabouts(
+    scheme: str, host: str, path: str, query: str, referrer: str, *, with_query: bool = False
+) -> dict[str, Any]:
+    """Where the visitor is, and what brought them: `{"page", "campaign"}`, what there is. Arguments as for `page`."""
+    here = page(scheme, host, path, query, referrer, with_query=with_query)
     return _present(page=here, campaign=campaign(here["utm"]))
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from koala_middleware.entries import context_of, failure
 from koala_middleware.head import RequestHead
-from koala_middleware.page import LONGEST_HEADER, LONGEST_PATH, LONGEST_QUERY, Place, agent, whereabouts
+from koala_middleware.page import LONGEST_HEADER, LONGEST_PATH, LONGEST_QUERY, agent, whereabouts
 from koala_middleware.values import Clean
 from koala_middleware.values.fitting import json_text
 
@@ -49,7 +49,7 @@ def told_by(
 
 @lru_cache(maxsize=_REMEMBERED)
 def _page(clean: Clean, with_query: bool, *place: str) -> str:
-    return _members(clean(whereabouts(Place(*place), with_query=with_query)))
+    return _members(clean(whereabouts(*place, with_query=with_query)))
 
 
 @lru_cache(maxsize=_REMEMBERED)
