@@ -200,6 +200,13 @@ def test_the_locale_is_the_language_liked_best(header: str | None, language: str
     assert locale(header) == language
 
 
+def test_a_headers_name_is_taken_in_any_case_and_several_fields_are_joined() -> None:
+    fields = [(b"Sec-GPC", b"1"), (b"accept-language", b"en"), (b"Accept-Language", b"de")]
+    request = AsgiHead({"path": "/", "headers": fields})
+    assert request.header("sec-gpc") == "1"
+    assert request.header("ACCEPT-LANGUAGE") == "en, de"
+
+
 anything = st.text(st.characters(), max_size=60)
 
 
