@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType, ModuleType
+
+from support.profiling import profiled
 
 
 @dataclass
@@ -28,9 +29,5 @@ def interrupted_at(step: int, handler: Callable[[], None], *modules: ModuleType)
             interruption.came = True
             handler()
 
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
+    with profiled(note):
         yield interruption
-    finally:
-        sys.setprofile(before)
