@@ -42,10 +42,7 @@ def test_an_entrys_own_id_stays_since_it_tells_events_apart() -> None:
 
 
 def test_a_call_without_an_id_gets_one_that_sorts_by_the_time_of_the_call() -> None:
-    second, first = (
-        track()._replace(at=AT + 300),
-        track(),
-    )  # nanoseconds: a few thousand a millisecond are told apart
+    first, second = track(), track()._replace(at=AT + 300)  # nanoseconds
     ids = [UUID(said(call)["message_id"]) for call in (second, first)]
     assert ids[0] > ids[1]
     assert {(one.version, one.variant, one.int >> 80) for one in ids} == {(7, RFC_4122, AT // 1_000_000)}
@@ -101,6 +98,7 @@ def test_a_property_of_the_marks_name_stays_the_handlers() -> None:
 
 
 def test_a_time_is_utc_in_milliseconds() -> None:
+    assert said(track()._replace(at=1_668_038_234_776_999_999))["sent_at"] == "2022-11-09T23:57:14.776Z"
     assert timestamp(1_668_038_234_776) == SENT_AT
     assert timestamp(-1) == "1969-12-31T23:59:59.999Z"
     assert timestamp(0) == "1970-01-01T00:00:00.000Z"
