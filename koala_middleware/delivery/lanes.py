@@ -305,14 +305,17 @@ class Lanes:
         if key is None:
             return None
         standing = self._lanes.get(key)
-        if standing is None:  # as in _laned
+        items = _items(standing) if standing else []
+        if not standing or not items:  # as in _laned
             turns.drop_first()
             return self.drop_oldest()
-        item, *rest = _items(standing)
+        item = items[0]
         self._forget([item], late=standing.late)
-        if not rest:
+        if len(items) > 1:
+            del items[0]  # and no list is made anew: all that waits may be one person's
+        else:
             turns.drop_first()
-        self._left(key, standing, rest)
+            self._left(key, standing, [])
         return item
 
     def oldest(self) -> float | None:

@@ -16,6 +16,7 @@ from support.counting import functions_entered
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.crew import Bell, Pause
+from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.delivery.sender import Sender
 from koala_middleware.delivery.transport import transport_for
 from koala_middleware.wire import Batch
@@ -96,6 +97,23 @@ def beside_its_own(sender: Sender, batch: MakeBatch, each: int, of: str) -> floa
     finally:
         tracemalloc.stop()
     return (used - (sender.outbox.stats().waiting_bytes - own)) / waiting
+
+
+def test_making_room_copies_nothing_of_what_waits(batch: MakeBatch) -> None:
+    """An app that has said thousands of things of one person or company, to an endpoint that is away."""
+    many = 2_000
+    outbox = MemoryOutbox(linger=60, max_entries=many, max_bytes=1 << 30, drop_old=True)
+    for number in range(many):
+        outbox.put(batch("ada", number))
+    one_more = batch("ada", many)
+    tracemalloc.start()
+    try:
+        outbox.put(one_more)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert outbox.stats().dropped == {"outbox full": 1}
+    assert most < many  # one list of them would be eight bytes each
 
 
 def test_entries_that_are_due_after_the_next_look_wake_nobody(
