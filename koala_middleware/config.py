@@ -182,7 +182,7 @@ class KoalaConfig:
     flush_interval: float = setting(
         1.0,
         checks.seconds(0),
-        "Longest that one person's entries are gathered into one request; who is quiet for a fortieth of it is "
+        "Longest that one person's entries are gathered into one request; who is quiet for an eightieth of it is "
         "waited for no longer.",
     )
     concurrency: int = setting(
