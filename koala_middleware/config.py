@@ -7,7 +7,7 @@ environment's `KOALA_COOKIE_DOMAIN`; the first of them that is given wins. Must 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from importlib.util import find_spec
 from types import MappingProxyType
@@ -16,12 +16,15 @@ from typing import Any, Literal, Self
 from koala_middleware import checks
 from koala_middleware.checks import CookieDomain, Network, Refused
 from koala_middleware.errors import KoalaConfigError
+from koala_middleware.notices import Notices
 
 PREFIX = "KOALA_"
 HOSTED_ENDPOINT = "https://api.getkoala.com"
 HOSTED_APP = "https://app.getkoala.com"
 
 _LONGEST_SHOWN = 80
+_ALIKE = 0.7  # of difflib's 0 to 1: a slip of the finger or two
+_notices = Notices()
 
 # By transport: the module it stands on, the setting it cannot do without, and what that takes.
 _ENGINES = {
@@ -302,11 +305,44 @@ class KoalaConfig:
             TypeError: a keyword is no setting.
             KoalaConfigError: a value is missing or malformed.
         """
-        found = dict(_from_environment(os.environ if environment is None else environment))
+        for keyword in keywords:
+            if keyword not in SETTINGS:
+                raise TypeError(f"{keyword} is no setting of Koala. {meant(keyword, SETTINGS)}")
+        environment = os.environ if environment is None else environment
+        found = dict(_from_environment(environment))
         for declared in fields(cls):
             if (name := PREFIX + declared.name.upper()) in framework:
                 found[declared.name] = framework[name]
-        return cls(**{**found, **keywords})  # type: ignore[arg-type]  # __post_init__ checks every value
+        config = cls(**{**found, **keywords})  # type: ignore[arg-type]  # __post_init__ checks every value
+        if config.enabled:
+            _mention_misspelt([*framework, *environment])
+        return config
+
+
+SETTINGS = tuple(declared.name for declared in fields(KoalaConfig))
+
+
+def meant(name: str, known: Sequence[str]) -> str:
+    """What to do about a name that is no setting."""
+    near = _nearest(name, known)
+    return f"Did you mean {near}?" if near else "The README lists all settings."
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    from difflib import get_close_matches  # noqa: PLC0415  (only a mistake needs it)
+
+    return next(iter(get_close_matches(name, known, 1, _ALIKE)), None)
+
+
+def _mention_misspelt(names: Iterable[str]) -> None:
+    """A keyword that is no setting is an error. Elsewhere it may be another program's, unless it is much like ours."""
+    for name in names:
+        if not name.startswith(PREFIX) or (own := name.removeprefix(PREFIX).lower()) in SETTINGS:
+            continue
+        if near := _nearest(own, SETTINGS):
+            _notices.once(
+                f"{name} is no setting of Koala, and has no effect. Did you mean {PREFIX}{near.upper()}?"
+            )
 
 
 def _from_environment(environment: Mapping[str, str]) -> Mapping[str, object]:

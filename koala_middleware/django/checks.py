@@ -10,19 +10,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's names)
 
-from koala_middleware.config import PREFIX, KoalaConfig
+from koala_middleware.config import PREFIX, SETTINGS, meant
 from koala_middleware.django.middleware import koala_settings, loaded_config
 from koala_middleware.errors import KoalaConfigError
 
 MIDDLEWARE = "koala_middleware.django.KoalaMiddleware"
-_NAMES = [PREFIX + declared.name.upper() for declared in fields(KoalaConfig)]
+_NAMES = [PREFIX + name.upper() for name in SETTINGS]
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
@@ -48,6 +46,5 @@ def _not_installed() -> Iterator[CheckMessage]:
 
 def _unknown() -> Iterator[CheckMessage]:
     for name in sorted(koala_settings().keys() - set(_NAMES)):
-        near = get_close_matches(name, _NAMES, 1)
-        hint = f"Did you mean {near[0]}?" if near else "The README lists all settings."
-        yield Warning(f"{name} is no setting of Koala, and has no effect.", hint=hint, id="koala.W002")
+        said = f"{name} is no setting of Koala, and has no effect."
+        yield Warning(said, hint=meant(name, _NAMES), id="koala.W002")

@@ -65,9 +65,33 @@ def test_none_given_by_keyword_wins_where_none_means_something() -> None:
     assert loaded({"cookie_domain": None}, {}, {"KOALA_COOKIE_DOMAIN": "example.com"}).cookie_domain is None
 
 
-def test_an_unknown_keyword_is_a_type_error_that_names_it() -> None:
-    with pytest.raises(TypeError, match="cookie_domian"):
+def test_an_unknown_keyword_is_a_type_error_that_names_what_was_meant() -> None:
+    with pytest.raises(
+        TypeError, match=r"^cookie_domian is no setting of Koala. Did you mean cookie_domain\?$"
+    ):
         loaded({"cookie_domian": "example.com"})
+    with pytest.raises(TypeError, match=r"^colour is no setting of Koala. The README lists all settings.$"):
+        loaded({"colour": "blue"})
+
+
+@pytest.mark.parametrize("place", ["framework", "environment"])
+def test_a_misspelt_name_in_the_framework_or_the_environment_is_said_once(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There it could be another program's, so it stops nothing."""
+    misspelt = {"framework": "KOALA_FLUSH_INTERVALL", "environment": "KOALA_FLUSHINTERVAL"}[place]
+    for _ in range(2):
+        assert loaded(**{place: {misspelt: "3 of a kind", "KOALA_TEA": "5"}}).flush_interval == 1.0
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage().startswith(
+        f"{misspelt} is no setting of Koala, and has no effect. Did you mean KOALA_FLUSH_INTERVAL?"
+    )
+
+
+def test_a_misspelt_name_is_not_mentioned_where_koala_is_off(caplog: pytest.LogCaptureFixture) -> None:
+    loaded({"enabled": False}, {}, {"KOALA_FLUSH_INTERVALS": "3"})
+    assert not caplog.records
 
 
 def test_every_setting_says_in_one_line_what_it_is() -> None:
