@@ -174,6 +174,20 @@ def sent(request: pytest.FixtureRequest) -> Iterator[Sent]:
         yield send
 
 
+@pytest.fixture(params=["fresh", "kept"])
+def answered(request: pytest.FixtureRequest, sent: Sent, batch: MakeBatch) -> Sent:
+    """Sends a batch to a listener, over a connection that is fresh or has brought a good answer before."""
+
+    def send(listener: Listener, timeout: float = 10.0, **answer: Any) -> Answer:
+        endpoint = f"http://127.0.0.1:{listener.port}"
+        if request.param == "kept":
+            assert sent(endpoint, batch("ada", 0), timeout=3600.0).status == 200
+        vars(listener).update(answer)
+        return sent(endpoint, batch("ada", 1), timeout)
+
+    return send
+
+
 def test_an_endpoint_may_live_below_a_path(sent: Sent, batch: MakeBatch) -> None:
     with serving() as endpoint:
         assert sent(f"http://127.0.0.1:{endpoint.port}/koala/", batch("ada", 1)).status == 200
@@ -186,11 +200,12 @@ def test_a_proxy_is_asked_for_the_whole_url_and_told_the_password_it_wants(
 ) -> None:
     with serving() as proxy:
         environment.setenv("HTTP_PROXY", f"http://ada:secret@127.0.0.1:{proxy.port}")
-        assert sent("http://collector.example/koala", batch("ada", 1)).status == 200
-    assert proxy.lines == ["http://collector.example/koala" + PATH]
-    assert proxy.headers[0]["host"] == "collector.example"
-    assert proxy.headers[0]["proxy-authorization"] == "Basic YWRhOnNlY3JldA=="
-    assert proxy.bodies[0]["profile_id"] == "ada"
+        for name in ("ada", "bo"):
+            assert sent("http://collector.example/koala", batch(name, 1)).status == 200
+    assert proxy.lines == ["http://collector.example/koala" + PATH] * 2
+    assert [said["host"] for said in proxy.headers] == ["collector.example"] * 2
+    assert [said["proxy-authorization"] for said in proxy.headers] == ["Basic YWRhOnNlY3JldA=="] * 2
+    assert [body["profile_id"] for body in proxy.bodies] == ["ada", "bo"]
 
 
 def test_no_proxy_where_the_environment_says_so(sent: Sent, batch: MakeBatch, environment: Variables) -> None:
@@ -254,11 +269,13 @@ def test_a_tunnel_leads_through_a_proxy_to_a_secure_endpoint(
 ) -> None:
     environment.setenv("REQUESTS_CA_BUNDLE", bundle)
     with serving() as proxy:
-        environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
-        assert sent(f"https://127.0.0.1:{secure.port}", batch("ada", 1)).status == 200
+        environment.setenv("HTTPS_PROXY", f"http://ada:secret@127.0.0.1:{proxy.port}")
+        for number in range(2):
+            assert sent(f"https://127.0.0.1:{secure.port}", batch("ada", number)).status == 200
     assert proxy.tunnels == [f"127.0.0.1:{secure.port}"]
     assert proxy.bodies == [], "the proxy saw what was meant for the endpoint"
-    assert secure.lines == [PATH]
+    assert secure.lines == [PATH] * 2
+    assert not any("proxy-authorization" in said for said in secure.headers)
 
 
 def test_no_password_is_looked_up_for_the_endpoint(
@@ -274,15 +291,17 @@ def test_no_password_is_looked_up_for_the_endpoint(
 
 def test_every_kind_of_connection_says_the_same_and_no_more(sent: Sent, batch: MakeBatch) -> None:
     with serving() as endpoint:
-        sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1, text="x" * 2_000_000))
-    [said] = endpoint.headers
-    assert int(said.pop("content-length")) > 2_000_000
-    assert said == {
-        "host": f"127.0.0.1:{endpoint.port}",
-        "user-agent": "koala_middleware/0.1",
-        "content-type": "application/json",
-        "accept-encoding": "identity",
-    }
+        for number in range(2):
+            sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", number, text="x" * 2_000_000))
+    assert endpoint.connections == 1
+    for said in endpoint.headers:
+        assert int(said.pop("content-length")) > 2_000_000
+        assert said == {
+            "host": f"127.0.0.1:{endpoint.port}",
+            "user-agent": "koala_middleware/0.1",
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+        }
 
 
 def test_a_cookie_is_not_kept(sent: Sent, batch: MakeBatch) -> None:
@@ -295,30 +314,37 @@ def test_a_cookie_is_not_kept(sent: Sent, batch: MakeBatch) -> None:
 
 
 @pytest.mark.parametrize("status", [302, 303, 307, 308])
-def test_a_redirect_is_an_answer_like_any_other(sent: Sent, batch: MakeBatch, status: int) -> None:
+def test_a_redirect_is_an_answer_like_any_other(answered: Sent, status: int) -> None:
     with serving() as elsewhere, serving() as endpoint:
-        endpoint.status, endpoint.more = status, {"Location": f"http://127.0.0.1:{elsewhere.port}/"}
-        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(status)
+        there = {"Location": f"http://127.0.0.1:{elsewhere.port}/"}
+        assert answered(endpoint, status=status, more=there) == Answer(status)
     assert elsewhere.connections == 0
 
 
-def test_an_answer_in_gzip_is_read(sent: Sent, batch: MakeBatch) -> None:
+def test_an_answer_in_gzip_is_read(answered: Sent) -> None:
+    error = gzip.compress(b'{"error": "no event"}')
     with serving() as endpoint:
-        endpoint.status, endpoint.answer = 422, gzip.compress(b'{"error": "no event"}')
-        endpoint.more = {"Content-Encoding": "gzip"}
-        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(422, "no event")
+        said = answered(endpoint, status=422, answer=error, more={"Content-Encoding": "gzip"})
+        assert said == Answer(422, "no event")
 
 
-def test_an_answer_that_only_says_to_be_gzip_is_none(sent: Sent, batch: MakeBatch) -> None:
+def test_an_answer_that_only_says_to_be_gzip_is_none(answered: Sent) -> None:
     with serving() as endpoint:
-        endpoint.more = {"Content-Encoding": "gzip"}
-        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(None, UNREADABLE)
+        assert answered(endpoint, more={"Content-Encoding": "gzip"}) == Answer(None, UNREADABLE)
 
 
-def test_the_wait_that_an_endpoint_asks_for_is_heard(sent: Sent, batch: MakeBatch) -> None:
+def test_an_answer_in_chunks_is_read_to_its_end(answered: Sent, sent: Sent, batch: MakeBatch) -> None:
     with serving() as endpoint:
-        endpoint.status, endpoint.more = 429, {"Retry-After": "7"}
-        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(429, "", 7.0)
+        chunks = b'b\r\n{"error": "\r\na\r\nno event"}\r\n0\r\n\r\n'
+        said = answered(endpoint, status=422, answer=chunks, more={"Transfer-Encoding": "chunked"})
+        assert said == Answer(422, "no event")
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 2)).status == 422
+    assert endpoint.connections == 1
+
+
+def test_the_wait_that_an_endpoint_asks_for_is_heard(answered: Sent) -> None:
+    with serving() as endpoint:
+        assert answered(endpoint, status=429, more={"Retry-After": "7"}) == Answer(429, "", 7.0)
 
 
 def test_a_kept_connection_that_was_cut_is_replaced_at_once(sent: Sent, batch: MakeBatch) -> None:
@@ -376,7 +402,14 @@ def test_nobody_who_lets_us_in_is_said_as_such(sent: Sent, batch: MakeBatch) -> 
     assert answer == Answer(None, "no connection in time")
 
 
-def test_an_answer_that_does_not_come_in_time_may_still_come(sent: Sent, batch: MakeBatch) -> None:
+def test_an_answer_that_does_not_come_in_time_may_still_come(answered: Sent) -> None:
+    with serving() as endpoint:
+        answer = answered(endpoint, timeout=0.2, promised=10, stalls=True)
+    assert answer == Answer(None, SILENT)
+    assert answer.may_have_it
+
+
+def test_an_endpoint_that_says_nothing_may_still_have_it(sent: Sent, batch: MakeBatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         answer = sent(f"http://127.0.0.1:{silent.getsockname()[1]}", batch("ada", 1), timeout=0.2)
     assert answer == Answer(None, SILENT)
@@ -404,10 +437,30 @@ def greet(server: socket.socket) -> None:
         connection.sendall(b"220 mail.example ESMTP\r\n")
 
 
-def test_an_answer_is_read_no_further_than_anybody_needs(sent: Sent, batch: MakeBatch) -> None:
+def test_an_answer_is_read_no_further_than_anybody_needs(answered: Sent) -> None:
     with serving() as endpoint:
-        endpoint.answer, endpoint.promised, endpoint.stalls = b"x" * 100_000, 10**9, True
-        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)).status == 200
+        assert answered(endpoint, answer=b"x" * 100_000, promised=10**9, stalls=True).status == 200
+
+
+def test_what_nobody_has_read_is_not_taken_for_the_next_answer(
+    answered: Sent, sent: Sent, batch: MakeBatch
+) -> None:
+    with serving() as endpoint:
+        answered(endpoint, answer=b"HTTP/1.1 422 \r\n" * 10_000)
+        before, endpoint.answer = len(endpoint.bodies), b"{}"
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 2)).status == 200
+    assert (endpoint.connections, len(endpoint.bodies) - before) == (2, 1)
+
+
+def test_an_endpoint_that_keeps_no_connection_gets_one_for_each_request(
+    answered: Sent, sent: Sent, batch: MakeBatch
+) -> None:
+    with serving() as endpoint:
+        answered(endpoint, more={"Connection": "close"})
+        before = endpoint.connections
+        for number in range(2, 4):
+            assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", number)).status == 200
+    assert endpoint.connections == before + 2
 
 
 def test_libcurl_which_bounds_the_whole_gives_a_large_body_time_to_travel(batch: MakeBatch) -> None:
