@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -91,6 +92,14 @@ class DurableOutbox(MemoryOutbox):
             if young := [parcel for parcel in parcels if not self._all_too_old(parcel)]:
                 return young
         return []
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        if owns(self._spool.lock):  # others would have our lock while they wait for this one
+            yield
+            return
+        with super().lent():
+            yield
 
     def interrupted(self) -> bool:
         return owns(self._lock) or owns(self._spool.lock)

@@ -105,6 +105,18 @@ class MemoryOutbox(Outbox):
     def people(self) -> int:
         return self._lanes.people
 
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        # For others it is as if the handler had made their calls itself, which may come at any step of the call
+        # that it interrupts; and none of them is in the middle of one when that goes on.
+        lock = cast("Any", self._lock)
+        held = lock._release_save() if owns(lock) else None
+        try:
+            yield
+        finally:
+            if held is not None:
+                lock._acquire_restore(held)
+
     def interrupted(self) -> bool:
         return owns(self._lock)
 

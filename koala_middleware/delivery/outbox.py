@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from koala_middleware.delivery.lanes import Parcel, Waiting
 from koala_middleware.delivery.people import People
@@ -76,8 +77,13 @@ class Outbox(ABC):
         """About how many people and companies have entries in memory that wait. Takes no lock."""
 
     @abstractmethod
+    def lent(self) -> AbstractContextManager[None]:
+        """In this block others may do what the calling thread, a signal handler in the middle of one of its calls,
+        keeps them from: it has the lock that they wait for."""
+
+    @abstractmethod
     def interrupted(self) -> bool:
-        """The calling thread is in the middle of a put: this is its signal handler. Others wait for its locks."""
+        """The calling thread is such a handler, and has what could not be lent."""
 
     @abstractmethod
     def out(self) -> int:

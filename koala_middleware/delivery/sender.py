@@ -86,7 +86,8 @@ class Sender:
         # Called from on_delivery: waiting for ourselves would last until the timeout.
         try:
             if not self._crew.is_crew():
-                self._wait(round_, began, began + timeout)
+                with self.outbox.lent():
+                    self._wait(round_, began, began + timeout)
         finally:
             self.outbox.relax()
         return self._report(before, round_, began)

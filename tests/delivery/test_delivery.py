@@ -361,6 +361,45 @@ def test_a_close_in_the_middle_of_a_put_of_its_own_thread_delivers_at_once(  # n
     assert reports[0].seconds < 10
 
 
+@pytest.mark.parametrize("outbox", [None, "outbox"])
+def test_a_close_in_the_middle_of_a_put_waits_for_what_others_have_on_their_way(  # noqa: PLR0917  (fixtures)
+    endpoint: Endpoint,
+    deliver: Deliver,
+    batch: MakeBatch,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    outbox: str | None,
+) -> None:
+    """What a person said next waits for that answer, and whoever brings it for the interrupted put's lock."""
+    asked, closing = threading.Event(), threading.Event()
+
+    def answered_once_the_close_has_begun(_: object) -> Any:
+        asked.set()
+        closing.wait(20)
+        return 200, {"ok": True}, {}
+
+    endpoint.reply = answered_once_the_close_has_begun
+    delivery = deliver(outbox=tmp_path / outbox if outbox else None)
+    delivery.put(batch("ada", 0))
+    assert asked.wait(20)
+    delivery.put(batch("ada", 1))
+    add = lanes.Lanes.add
+    reports: list[Any] = []
+
+    def add_and_be_interrupted(*args: Any, **more: Any) -> None:
+        if not reports:
+            reports.append(None)
+            closing.set()
+            reports[0] = delivery.close(20)
+        add(*args, **more)
+
+    monkeypatch.setattr(lanes.Lanes, "add", add_and_be_interrupted)
+    delivery.put(batch("ada", 2))
+    assert reports[0].complete
+    assert reports[0].delivered == 2
+    assert endpoint.taken == ["0", "1"]
+
+
 @both
 def test_importing_delivery_loads_no_http_client(run_python: RunPython) -> None:
     status, out, err = finished(run_python("print({'requests', 'pycurl'} & {*sys.modules})", delivery="off"))

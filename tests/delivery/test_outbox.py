@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,15 @@ def deliver_all(outbox: Outbox) -> None:
     while parcels := outbox.claim_many(time.monotonic(), 100):
         outbox.done_all(parcels)
     outbox.relax()
+
+
+def have_others_deliver_all(outbox: Outbox) -> None:
+    """A thread of delivery's, while the interrupted one waits for it."""
+    with outbox.lent():
+        thread = threading.Thread(target=deliver_all, args=(outbox,), daemon=True)
+        thread.start()
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 class TestEveryOutbox:
@@ -236,9 +246,10 @@ class TestEveryOutbox:
         assert (box.stats().accepted, box.stats().waiting) == (2, 2)
         assert ids(claim(box)) == ["1", "nested"]
 
+    @pytest.mark.parametrize("deliver", [deliver_all, have_others_deliver_all])
     @pytest.mark.parametrize("waits_already", [False, True])
     def test_a_flush_at_any_step_of_a_put_loses_nothing(
-        self, outbox: MakeOutbox, batch: MakeBatch, waits_already: bool
+        self, outbox: MakeOutbox, batch: MakeBatch, waits_already: bool, deliver: Callable[[Outbox], None]
     ) -> None:
         """As when a signal handler delivers what waits: at every step of the bookkeeping in turn."""
         box, step, was_interrupted = outbox(), 0, True
@@ -246,7 +257,7 @@ class TestEveryOutbox:
             step += 1
             if waits_already:
                 box.put(batch("ada", f"{step}-before"))
-            with interrupted_at(step, lambda: deliver_all(box), lanes, turns) as interruption:
+            with interrupted_at(step, lambda: deliver(box), lanes, turns) as interruption:
                 box.put(batch("ada", f"{step}"))
             was_interrupted = interruption.came
             deliver_all(box)
