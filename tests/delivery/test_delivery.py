@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.profiling import profiled
 
 from koala_middleware.delivery import Delivery, crew, lanes
 from koala_middleware.wire import Batch
@@ -371,14 +372,7 @@ def test_a_close_in_the_middle_of_a_put_waits_for_what_others_have_on_their_way(
     outbox: str | None,
 ) -> None:
     """What a person said next waits for that answer, and whoever brings it for the interrupted put's lock."""
-    asked, closing = threading.Event(), threading.Event()
-
-    def answered_once_the_close_has_begun(_: object) -> Any:
-        asked.set()
-        closing.wait(20)
-        return 200, {"ok": True}, {}
-
-    endpoint.reply = answered_once_the_close_has_begun
+    asked, closing = held_back(endpoint)
     delivery = deliver(outbox=tmp_path / outbox if outbox else None)
     delivery.put(batch("ada", 0))
     assert asked.wait(20)
@@ -398,6 +392,40 @@ def test_a_close_in_the_middle_of_a_put_waits_for_what_others_have_on_their_way(
     assert reports[0].complete
     assert reports[0].delivered == 2
     assert endpoint.taken == ["0", "1"]
+
+
+def test_a_close_after_a_put_was_left_with_its_lock_taken_waits_for_others_too(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
+) -> None:
+    """A handler that raises, as Ctrl-C's does, may come between the taking of a lock and what gives it back."""
+    asked, closing = held_back(endpoint)
+    delivery = deliver()
+    delivery.put(batch("ada", 0))
+    assert asked.wait(20)
+    delivery.put(batch("ada", 1))
+
+    def interrupt(_: object, event: str, called: Any) -> None:
+        if event == "c_return" and called.__name__ == "acquire":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), profiled(interrupt):
+        delivery.put(batch("bo", 2))
+    closing.set()
+    assert delivery.close(20).complete
+    assert sorted(endpoint.taken) == ["0", "1", "2"]
+
+
+def held_back(endpoint: Endpoint) -> tuple[threading.Event, threading.Event]:
+    """Somebody has asked; and from when on there are answers."""
+    asked, from_now_on = threading.Event(), threading.Event()
+
+    def reply(_: object) -> Any:
+        asked.set()
+        from_now_on.wait(20)
+        return 200, {"ok": True}, {}
+
+    endpoint.reply = reply
+    return asked, from_now_on
 
 
 @both
