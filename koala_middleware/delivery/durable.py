@@ -94,15 +94,12 @@ class DurableOutbox(MemoryOutbox):
         return []
 
     @contextmanager
-    def lent(self) -> Iterator[None]:
+    def lent(self) -> Iterator[bool]:
         if owns(self._spool.lock):  # others would have our lock while they wait for this one
-            yield
+            yield False
             return
-        with super().lent():
-            yield
-
-    def interrupted(self) -> bool:
-        return owns(self._lock) or owns(self._spool.lock)
+        with super().lent() as lent:
+            yield lent
 
     def done(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
         self._finish(items)

@@ -106,19 +106,16 @@ class MemoryOutbox(Outbox):
         return self._lanes.people
 
     @contextmanager
-    def lent(self) -> Iterator[None]:
+    def lent(self) -> Iterator[bool]:
         # For others it is as if the handler had made their calls itself, which may come at any step of the call
         # that it interrupts; and none of them is in the middle of one when that goes on.
         lock = cast("Any", self._lock)
         held = lock._release_save() if owns(lock) else None
         try:
-            yield
+            yield True
         finally:
             if held is not None:
                 lock._acquire_restore(held)
-
-    def interrupted(self) -> bool:
-        return owns(self._lock)
 
     def out(self) -> int:
         return self._lanes.out

@@ -77,13 +77,9 @@ class Outbox(ABC):
         """About how many people and companies have entries in memory that wait. Takes no lock."""
 
     @abstractmethod
-    def lent(self) -> AbstractContextManager[None]:
+    def lent(self) -> AbstractContextManager[bool]:
         """In this block others may do what the calling thread, a signal handler in the middle of one of its calls,
-        keeps them from: it has the lock that they wait for."""
-
-    @abstractmethod
-    def interrupted(self) -> bool:
-        """The calling thread is such a handler, and has what could not be lent."""
+        keeps them from: it has the lock that they wait for. False: it has what cannot be lent, and they wait on."""
 
     @abstractmethod
     def out(self) -> int:

@@ -86,8 +86,11 @@ class Sender:
         # Called from on_delivery: waiting for ourselves would last until the timeout.
         try:
             if not self._crew.is_crew():
-                with self.outbox.lent():
-                    self._wait(round_, began, began + timeout)
+                with self.outbox.lent() as others_work:
+                    if others_work and not self._inline:
+                        self._wait(round_, began, began + timeout)
+                    else:
+                        self._work_here(round_, began + timeout)
         finally:
             self.outbox.relax()
         return self._report(before, round_, began)
@@ -131,9 +134,7 @@ class Sender:
         return Health(ok, state, reason, stats.waiting, stats.oldest_waiting_age, stats.last_success)
 
     def _wait(self, round_: int, began: float, deadline: float) -> None:
-        if self._inline or self.outbox.interrupted():
-            self._work_here(round_, deadline)
-            return
+        """While the crew delivers."""
         settled = Bell()
         self._flushes[settled] = round_
         try:
