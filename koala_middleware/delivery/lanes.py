@@ -306,8 +306,7 @@ class Lanes:
         if key is None:
             return None
         standing = self._lanes.get(key)
-        items = _items(standing) if standing else []
-        if not standing or not items:  # as in _laned
+        if not standing or not (items := _items(standing)):  # as in _laned
             turns.drop_first()
             return self.drop_oldest()
         item = items[0]

@@ -74,12 +74,13 @@ def test_an_unknown_keyword_is_a_type_error_that_names_what_was_meant() -> None:
         loaded({"colour": "blue"})
 
 
-@pytest.mark.parametrize("place", ["framework", "environment"])
+@pytest.mark.parametrize(
+    ("place", "misspelt"), [("framework", "KOALA_FLUSH_INTERVALL"), ("environment", "KOALA_FLUSHINTERVAL")]
+)
 def test_a_misspelt_name_in_the_framework_or_the_environment_is_said_once(
-    place: str, caplog: pytest.LogCaptureFixture
+    place: str, misspelt: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There it could be another program's, so it stops nothing."""
-    misspelt = {"framework": "KOALA_FLUSH_INTERVALL", "environment": "KOALA_FLUSHINTERVAL"}[place]
     for _ in range(2):
         assert loaded(**{place: {misspelt: "3 of a kind", "KOALA_TEA": "5"}}).flush_interval == 1.0
     [record] = caplog.records

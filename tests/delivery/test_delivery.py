@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.profiling import profiled
 
-from koala_middleware.delivery import Delivery, crew, lanes
+from koala_middleware.delivery import Delivery, DeliveryReport, crew, lanes
 from koala_middleware.wire import Batch
 
 Deliver = Callable[..., Delivery]
@@ -346,20 +346,10 @@ def test_a_close_in_the_middle_of_a_put_of_its_own_thread_delivers_at_once(  # n
     delivery = deliver(outbox=tmp_path / outbox if outbox else None, flush_interval=6000)
     for number in range(50):
         delivery.put(batch(f"person-{number}", number))
-    add = lanes.Lanes.add
-    reports: list[Any] = []
-
-    def add_and_be_interrupted(*args: Any, **more: Any) -> None:
-        if not reports:
-            reports.append(None)
-            reports[0] = delivery.close(20)
-        add(*args, **more)
-
-    monkeypatch.setattr(lanes.Lanes, "add", add_and_be_interrupted)
-    delivery.put(batch("ada", 50))
-    assert reports[0].delivered == 50
+    report = interrupted_by(lambda: delivery.close(20), lambda: delivery.put(batch("ada", 50)), monkeypatch)
+    assert report.delivered == 50
     assert sorted(map(int, endpoint.taken)) == list(range(50))
-    assert reports[0].seconds < 10
+    assert report.seconds < 10
 
 
 @pytest.mark.parametrize("outbox", [None, "outbox"])
@@ -377,20 +367,14 @@ def test_a_close_in_the_middle_of_a_put_waits_for_what_others_have_on_their_way(
     delivery.put(batch("ada", 0))
     assert asked.wait(20)
     delivery.put(batch("ada", 1))
-    add = lanes.Lanes.add
-    reports: list[Any] = []
 
-    def add_and_be_interrupted(*args: Any, **more: Any) -> None:
-        if not reports:
-            reports.append(None)
-            closing.set()
-            reports[0] = delivery.close(20)
-        add(*args, **more)
+    def close() -> DeliveryReport:
+        closing.set()
+        return delivery.close(20)
 
-    monkeypatch.setattr(lanes.Lanes, "add", add_and_be_interrupted)
-    delivery.put(batch("ada", 2))
-    assert reports[0].complete
-    assert reports[0].delivered == 2
+    report = interrupted_by(close, lambda: delivery.put(batch("ada", 2)), monkeypatch)
+    assert report.complete
+    assert report.delivered == 2
     assert endpoint.taken == ["0", "1"]
 
 
@@ -413,6 +397,25 @@ def test_a_close_after_a_put_was_left_with_its_lock_taken_waits_for_others_too(
     closing.set()
     assert delivery.close(20).complete
     assert sorted(endpoint.taken) == ["0", "1", "2"]
+
+
+def interrupted_by(
+    close: Callable[[], DeliveryReport], put: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> DeliveryReport:
+    """The report of a close in the middle of a put, whose entry is about to be added to its lane."""
+    add = lanes.Lanes.add
+    reports: list[Any] = []
+
+    def add_and_be_interrupted(*args: Any, **more: Any) -> None:
+        if not reports:
+            reports.append(None)
+            reports[0] = close()
+        add(*args, **more)
+
+    monkeypatch.setattr(lanes.Lanes, "add", add_and_be_interrupted)
+    put()
+    report: DeliveryReport = reports[0]
+    return report
 
 
 def held_back(endpoint: Endpoint) -> tuple[threading.Event, threading.Event]:
