@@ -85,8 +85,7 @@ def posting(*, quick: bool) -> Part:
     return Part(
         Table(
             "One POST after the other",
-            "One kept connection, one thread: what plain requests cost, and why delivery asks requests' pool once "
-            "and http.client then.",
+            "One kept connection, one thread: what plain requests cost, and why delivery asks requests' pool.",
             ("", "µs CPU", "POSTs/s"),
             [(name, f"{cost.cpu:.0f}", f"{cost.rate:,.0f}") for name, cost in costs.items()],
         )

@@ -1,18 +1,14 @@
-"""A kept connection: made as `requests` makes it, then used without the ceremony of each request.
+"""A kept connection of urllib3's, made as `requests` makes it and then used without its ceremony.
 
-What `requests` would do anew for each (cookies, hooks, history, one URL parsed many times) is two thirds of a POST's
-cost, and what urllib3 does (retries and timeouts copied, a response around the response) nearly half of the rest. So
-its pool is asked for the first one, and http.client goes on over what that has opened. Must not know batches, nor what
-an answer means.
+What `requests` would do anew for each request (cookies, hooks, history, one URL parsed many times) is two thirds of
+a POST's cost, so its pool is asked directly. Must not know batches, nor what an answer means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, cast
 
-import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3 import exceptions as known
 
@@ -29,10 +25,7 @@ from koala_middleware.delivery.connection import (
 from koala_middleware.delivery.environment import environment
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
-
-    _What = tuple[str, str, bytes | None, Mapping[str, str]]  # method, URL, body, headers
-    _Answered = tuple[HTTPConnection, HTTPResponse | BaseHTTPResponse, bytes]  # over what, head, content
+    from urllib3 import HTTPConnectionPool
 
 # The first that fits: some of these are kinds of others.
 _WORDS: dict[type[Exception], str] = {
@@ -42,8 +35,6 @@ _WORDS: dict[type[Exception], str] = {
     known.DecodeError: UNREADABLE,
     known.ProtocolError: CUT,
     known.ProxyError: UNREACHABLE,  # it made no tunnel: nothing went further
-    TimeoutError: SILENT,
-    HTTPException: CUT,
     OSError: CUT,
 }
 
@@ -60,8 +51,7 @@ class PooledConnection(HTTPAdapter):
         self._pool = cast("HTTPConnectionPool", pool)
         # Through a proxy that makes no tunnel the whole URL is asked for, else the path alone.
         self._before_path = self.request_url(request, proxies).rstrip("/")
-        self._for_proxy = self._pool.proxy_headers if self._before_path else {}
-        self._kept: HTTPConnection | None = None
+        self._open = False
         self.reused = False
 
     def ask(
@@ -74,63 +64,35 @@ class PooledConnection(HTTPAdapter):
         most: int,
     ) -> Reply | str:
         """Waits `timeout` seconds at most to connect, and again whenever the answer does not go on."""
-        kept, self._kept = self._kept, None
-        self.reused = kept is not None
-        method, url = "GET" if body is None else "POST", self._before_path + path
-        what = (method, url, body, {**headers, **self._for_proxy})
+        self.reused, self._open = self._open, False
         try:
-            over, response, content = (
-                self._first(what, timeout, most) if kept is None else _again(kept, what, timeout, most)
-            )
-        except (known.HTTPError, HTTPException, OSError) as error:
+            reply = self._asked(path, headers, timeout, body, most)
+        except (known.HTTPError, OSError) as error:
             return _in_words(error)
-        self._kept = over if over.sock else None  # else it was closed, by the endpoint or by us
-        return Reply(response.status, response.headers.get("Retry-After"), content)
+        self._open = True
+        return reply
 
-    def _first(self, what: _What, timeout: float, most: int) -> _Answered:
-        """Over a connection that is opened for it."""
+    def _asked(
+        self, path: str, headers: Mapping[str, str], timeout: float, body: bytes | None, most: int
+    ) -> Reply:
         response = self._pool.urlopen(
-            *what,
+            "GET" if body is None else "POST",
+            self._before_path + path,
+            body,
+            headers,
             retries=False,
             redirect=False,
             assert_same_host=False,
             timeout=timeout,
             preload_content=False,
         )
-        opened = response.connection
         try:
-            content = _read(response, response.length_remaining, most)
+            # Read without a limit costs 80 µs less, so it is set only where an answer may need one.
+            short = response.length_remaining is not None and response.length_remaining <= most
+            content = response.read(None if short else most, decode_content=True)
         finally:
-            response.close()  # after the last byte the connection is in the pool already, and stays open
-        return cast("HTTPConnection", opened), response, content
-
-
-def _again(kept: HTTPConnection, what: _What, timeout: float, most: int) -> _Answered:
-    """Over one that is open, by the methods that urllib3's class of connections has overridden."""
-    whole = False
-    try:
-        kept.sock.settimeout(timeout)
-        HTTPConnection.request(kept, *what)
-        response = HTTPConnection.getresponse(kept)
-        if "Content-Encoding" in response.headers:  # we ask for none; some answer in one
-            content = _decoding(response).read(most)
-        else:
-            content = _read(response, response.length, most)
-        whole = response.isclosed()
-    finally:
-        if not whole:
-            kept.close()
-    return kept, response, content
-
-
-def _read(answer: HTTPResponse | BaseHTTPResponse, length: int | None, most: int) -> bytes:
-    # A limit is set only where an answer may need one: without it reading costs urllib3 80 µs less, and http.client
-    # notices half an answer.
-    return answer.read() if length is not None and length <= most else answer.read(most)
-
-
-def _decoding(response: HTTPResponse) -> BaseHTTPResponse:
-    return urllib3.HTTPResponse(response, dict(response.headers.items()), preload_content=False)
+            response.close()  # after the last byte the connection is in the pool already, and stays there
+        return Reply(response.status, response.headers.get("Retry-After"), content)
 
 
 def _in_words(error: Exception) -> str:
