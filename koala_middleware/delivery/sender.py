@@ -71,8 +71,8 @@ class Sender:
         self.outbox.abandon()
 
     def put(self, batch: Batch) -> None:
-        self._closed = False
         self.outbox.put(batch)
+        self._closed = False  # not before: a signal's handler may close in the middle of a put
         if self._inline:
             self.flush(self._config.shutdown_timeout)
         else:

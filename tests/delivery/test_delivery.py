@@ -378,6 +378,17 @@ def test_a_close_in_the_middle_of_a_put_waits_for_what_others_have_on_their_way(
     assert endpoint.taken == ["0", "1"]
 
 
+def test_what_a_close_interrupted_is_delivered_by_the_next_close(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = deliver(flush_interval=60)
+    delivery.put(batch("ada", 1))
+    interrupted_by(lambda: delivery.close(20), lambda: delivery.put(batch("ada", 2)), monkeypatch)
+    assert endpoint.taken == ["1"]
+    assert delivery.close(20).delivered == 1
+    assert endpoint.taken == ["1", "2"]
+
+
 def test_a_close_after_a_put_was_left_with_its_lock_taken_waits_for_others_too(
     endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
 ) -> None:
