@@ -2,7 +2,8 @@
 
     python -m benchmarks.posting [--posts 2000] [--rounds 5]
 
-The limits that delivery stands between, and the reason why it asks requests' pool and not a session.
+The limits that delivery stands between, and the reason why it asks requests' pool for a connection, and http.client
+over that.
 """
 
 from __future__ import annotations

@@ -437,6 +437,34 @@ def greet(server: socket.socket) -> None:
         connection.sendall(b"220 mail.example ESMTP\r\n")
 
 
+@pytest.mark.parametrize("sent", ["http"], indirect=True)
+def test_what_an_endpoint_says_before_it_hangs_up_is_no_answer(sent: Sent, batch: MakeBatch) -> None:
+    """libcurl takes it for one. Then nothing is lost either: 408 is sent again, only later."""
+    answered, hung_up = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        impatient = threading.Thread(target=lose_patience, args=(server, answered, hung_up))
+        impatient.start()
+        for number in range(2):
+            assert sent(f"http://127.0.0.1:{server.getsockname()[1]}", batch("ada", number)).status == 200
+            answered.set()
+            assert hung_up.wait(10)
+        impatient.join(10)
+
+
+def lose_patience(server: socket.socket, answered: threading.Event, hung_up: threading.Event) -> None:
+    """Answers, and says 408 when it has had enough of waiting for the next request; twice."""
+    with ExitStack() as open_:
+        for _ in range(2):
+            connection = open_.enter_context(server.accept()[0])
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            answered.wait(10)
+            connection.sendall(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            hung_up.set()
+
+
 def test_an_answer_is_read_no_further_than_anybody_needs(answered: Sent) -> None:
     with serving() as endpoint:
         assert answered(endpoint, answer=b"x" * 100_000, promised=10**9, stalls=True).status == 200

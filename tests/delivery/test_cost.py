@@ -9,9 +9,11 @@ import math
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
+import urllib3
 from support.counting import functions_entered
 
 from koala_middleware.config import KoalaConfig
@@ -29,8 +31,8 @@ PEOPLE = 200
 # reason, fewer a lower number here.
 TO_PUT = 10
 IN_BULK = 20
-# One of them libcurl's, and five where an instrumentation is loaded that our own requests must not feed.
-ALONE = 95
+# Five of them where an instrumentation is loaded that our own requests must not feed.
+ALONE = 96
 # Bytes in memory for one entry that waits, beside its own but with its visitor's id: the only one of its visitor,
 # and one of ten.
 BESIDE_ITS_OWN = {1: 365, 10: 215}
@@ -76,6 +78,17 @@ def test_delivering_an_entry_enters_few_functions(
         deliver_all(sender, config_for())
     assert len(endpoint.taken) == PEOPLE
     assert entered.total() <= (IN_BULK if bulk else ALONE) * PEOPLE, entered
+
+
+def test_a_kept_connection_is_used_without_urllib3s_ceremony(
+    endpoint: Endpoint, config_for: Callable[..., KoalaConfig], batch: MakeBatch
+) -> None:
+    with closing(transport_for(config_for())) as transport:
+        assert transport.send(batch("ada", 1), 10.0).taken
+        with functions_entered(urllib3) as entered:
+            assert transport.send(batch("ada", 2), 10.0).taken
+    assert not [name for name in entered if name.endswith((".urlopen", "HTTPResponse.__init__"))], entered
+    assert len(endpoint.taken) == 2
 
 
 @pytest.mark.parametrize("each", BESIDE_ITS_OWN)

@@ -171,6 +171,20 @@ def test_a_burst_and_an_immediate_exit_lose_nothing(
 
 
 @both
+def test_the_end_still_has_the_connection_that_was_kept(endpoint: Endpoint, run_python: RunPython) -> None:
+    """Libraries have ends of their own, and one that runs before ours must not take it away."""
+    script = """
+        delivery.put(batch("ada", 1))
+        assert delivery.flush(10).complete
+        delivery.put(batch("ada", 2))
+    """
+    status, _, err = finished(run_python(script, flush_interval=60, concurrency=1))
+    assert (status, err) == (0, "")
+    assert endpoint.taken == ["1", "2"]
+    assert endpoint.connections == 1
+
+
+@both
 @pytest.mark.parametrize("trouble", ["hang", "down", "500"])
 def test_the_end_takes_two_seconds_at_most_and_says_exactly_what_is_lost(
     endpoint: Endpoint, run_python: RunPython, trouble: str
