@@ -25,12 +25,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if config.getini("koala_delivery") == "on":
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Before the suite's conftest.py, which may import the app and so make its client."""
+    if early_config.getini("koala_delivery") == "on":
         return
     from koala_middleware.testing import recording  # noqa: PLC0415  (only where it is wanted)
 
-    stack = config.stash[_recording] = ExitStack()
+    stack = early_config.stash[_recording] = ExitStack()
     stack.enter_context(recording())
     # For the processes that tests start.
     environment = pytest.MonkeyPatch()

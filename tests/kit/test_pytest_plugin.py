@@ -75,6 +75,24 @@ def test_koala_events_holds_what_the_app_said_by_person(pytester: pytest.Pyteste
     pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
+def test_nor_by_an_app_that_conftest_has_imported(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("""
+        from app import Client, KoalaMiddleware, app
+
+        site = KoalaMiddleware(app, public_api_key="pk_live")
+    """)
+    pytester.makepyfile("""
+        from app import Client
+        from conftest import site
+
+        def test_log_in(koala_events):
+            Client(site).get("/").close()
+            koala_events.assert_tracked("Logged In", email="ada@example.com")
+            assert site.client.stats().dropped
+    """)
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
 def test_a_response_of_flasks_client_need_not_be_read_first(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
         from flask import Flask, request
