@@ -34,6 +34,22 @@ def check_event_name(given: str) -> None:
         raise ValueError('track() needs an event\'s name, such as track("Created Account")')
 
 
+def check_ready(argument: str, given: object, kind: type, settings: Collection[str]) -> None:
+    """What is given ready, a client or a configuration, comes alone: settings beside it would have no effect.
+
+    Raises:
+        TypeError: it is something else, or there are settings.
+    """
+    if not isinstance(given, kind):
+        said = f"{argument} takes a {kind.__name__}, not {type(given).__name__}"
+        raise TypeError(f"{said}. Settings are given by name, such as public_api_key=…")
+    if settings:
+        named = " and ".join(settings)
+        raise TypeError(
+            f"{named} beside {argument}=… would have no effect: write it where that {kind.__name__} is made"
+        )
+
+
 def check_account(traits: Mapping[str, Any] | None) -> None:
     """`$account` in traits: a mapping that names one group at most."""
     account = traits.get("$account") if traits else None

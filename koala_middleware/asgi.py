@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 
-from koala_middleware.client import KoalaClient
+from koala_middleware.client import KoalaClient, client_for
 from koala_middleware.context import KoalaContext, current
 from koala_middleware.cookie import ProfileCookie
 from koala_middleware.errors import KoalaNotInstalledError
@@ -35,14 +35,15 @@ class KoalaMiddleware:
     """`app.add_middleware(KoalaMiddleware, public_api_key="pk_…")`, or `app = KoalaMiddleware(app, …)`.
 
     Args:
-        client: A client to share; else one is made from the keywords and the environment.
+        client: A client to share, alone; else one is made from the keywords and the environment.
     Raises:
         KoalaConfigError: a setting is missing or malformed.
+        TypeError: a keyword is no setting, or would have no effect beside `client`.
     """
 
     def __init__(self, app: AnyASGIApp, /, client: KoalaClient | None = None, **settings: Any) -> None:
         self.app = app
-        self.client = client or KoalaClient(**settings)
+        self.client = client_for(client, settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Applied twice is applied once: the outer one has the exchange.

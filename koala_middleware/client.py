@@ -5,18 +5,24 @@ Knows no request and no cookie: exchange.py does, and uses a client.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 from weakref import WeakSet
 
 from koala_middleware.api import QUALIFY_TIMEOUT, Qualification, qualify
-from koala_middleware.arguments import checked_emails, checked_traits, refuse_on_commit, whom
+from koala_middleware.arguments import (
+    check_ready,
+    checked_emails,
+    checked_traits,
+    refuse_on_commit,
+    whom,
+)
 from koala_middleware.config import KoalaConfig
 from koala_middleware.consent import permitted
 from koala_middleware.context import Consent, KoalaContext, Traits
 from koala_middleware.cookie import prepare
-from koala_middleware.delivery import Delivery, DeliveryReport, DeliveryStats
+from koala_middleware.delivery import Delivery, DeliveryReport, DeliveryStats, Health
 from koala_middleware.entries import batch_of, context_of
 from koala_middleware.erasure import TIMEOUT as ERASE_TIMEOUT
 from koala_middleware.erasure import ErasureReport, KoalaErasureError, Progress, erase
@@ -34,7 +40,7 @@ class KoalaClient:
     """What every middleware holds one of, and scripts make for themselves.
 
     Args:
-        config: A ready configuration; else the settings are read from keywords and the environment.
+        config: A ready configuration, alone; else the settings are read from keywords and the environment.
     Attributes:
         asks_consent: Whether a request has to be asked about before its handler runs.
         amends_known_visitors: Whether a response may need something of us even when its visitor brought
@@ -44,12 +50,15 @@ class KoalaClient:
         told_by: What a request tells.
     Raises:
         KoalaConfigError: a setting is missing or malformed.
+        TypeError: a keyword is no setting, or would have no effect beside `config`.
     """
 
     # What delivers: the test kit puts its recorder here.
     delivered_by: ClassVar[type[Delivery]] = Delivery
 
     def __init__(self, config: KoalaConfig | None = None, **settings: Any) -> None:
+        if config is not None:
+            check_ready("config", config, KoalaConfig, settings)
         self.config = config or KoalaConfig.load(settings)
         self.delivery = self.delivered_by(self.config)
         self.notices = Notices(silent=not self.config.enabled)
@@ -239,6 +248,23 @@ class KoalaClient:
     def stats(self) -> DeliveryStats:
         """Counts of entries: accepted = delivered + waiting + refused + dropped, always."""
         return self.delivery.stats()
+
+    def health(self) -> Health:
+        """Whether what is said arrives: for a health page. `ok` turns False where somebody should look."""
+        return self.delivery.health()
+
+
+def client_for(client: KoalaClient | None, settings: Mapping[str, Any]) -> KoalaClient:
+    """The client that a middleware is given, or one made of its settings.
+
+    Raises:
+        TypeError: it is no client, or the settings would have no effect beside it.
+        KoalaConfigError: a setting is missing or malformed.
+    """
+    if client is None:
+        return KoalaClient(**settings)
+    check_ready("client", client, KoalaClient, settings)
+    return client
 
 
 def living_clients() -> list[KoalaClient]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import flask
 from flask import Flask, Request, Response
 
+from koala_middleware.arguments import check_ready
 from koala_middleware.client import KoalaClient
 from koala_middleware.config import KoalaConfig
 from koala_middleware.context import KoalaContext
@@ -23,12 +24,17 @@ class Koala:
     """The Flask extension. One instance serves any number of apps, each with its own settings.
 
     Args:
+        client: A client to share, alone; else each app gets one of its own.
         settings: Win over `app.config` and the environment.
     Raises:
         KoalaConfigError: a setting is missing or malformed.
+        TypeError: a keyword is no setting, or would have no effect beside `client`.
     """
 
-    def __init__(self, app: Flask | None = None, **settings: Any) -> None:
+    def __init__(self, app: Flask | None = None, client: KoalaClient | None = None, **settings: Any) -> None:
+        if client is not None:
+            check_ready("client", client, KoalaClient, settings)
+        self._client = client
         self._settings = settings
         if app is not None:
             self.init_app(app)
@@ -37,7 +43,7 @@ class Koala:
         """Add Koala to an app. Twice is once."""
         if EXTENSION in app.extensions:
             return
-        client = KoalaClient(KoalaConfig.load(self._settings, app.config))
+        client = self._client or KoalaClient(KoalaConfig.load(self._settings, app.config))
         app.extensions[EXTENSION] = client
         if client.config.identify_user:
             app.after_request(_note_user)

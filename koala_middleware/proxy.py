@@ -9,7 +9,8 @@ from koala_middleware.context import KoalaContext, current
 koala: KoalaContext = LocalProxy(  # type: ignore[assignment]  # stands for the context, as its annotation says
     current,
     unbound_message=(
-        "koala was used where no request is being handled. In jobs and scripts write: "
+        "koala was used where no request is being handled. In a thread of your own, run what belongs to a request by "
+        "contextvars.copy_context().run; in jobs and scripts write: "
         'with KoalaClient().person(email="ada@example.com") as koala: …'
     ),
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from koala_middleware.client import KoalaClient
+from koala_middleware.client import KoalaClient, client_for
 from koala_middleware.consent import require_sync
 from koala_middleware.context import KoalaContext, current, entered
 from koala_middleware.cookie import ProfileCookie
@@ -27,14 +27,15 @@ class KoalaMiddleware:
     """`app = KoalaMiddleware(app, public_api_key="pk_…")`; handlers find the context in `environ["koala"]`.
 
     Args:
-        client: A client to share; else one is made from the keywords and the environment.
+        client: A client to share, alone; else one is made from the keywords and the environment.
     Raises:
         KoalaConfigError: a setting is missing or malformed.
+        TypeError: a keyword is no setting, or would have no effect beside `client`.
     """
 
     def __init__(self, app: WSGIApplication, client: KoalaClient | None = None, **settings: Any) -> None:
         self.app = app
-        self.client = client or KoalaClient(**settings)
+        self.client = client_for(client, settings)
         require_sync(self.client.config)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -97,7 +97,7 @@ class JobRun:
 
     def _in_vain(self) -> bool:
         """The endpoint is known to take nothing now: no job waits for it, a thread tries on."""
-        return self._client.delivery.health().state in _OUT
+        return self._client.health().state in _OUT
 
     def end(self) -> None:
         self.leave()

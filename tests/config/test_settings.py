@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
+from typing import Any
 
 import pytest
+from flask import Flask
 
-from koala_middleware import KoalaConfig, KoalaConfigError
+from koala_middleware import KoalaClient, KoalaConfig, KoalaConfigError, asgi, flask, wsgi
 from koala_middleware.config import PREFIX
 
 
@@ -72,6 +74,39 @@ def test_an_unknown_keyword_is_a_type_error_that_names_what_was_meant() -> None:
         loaded({"cookie_domian": "example.com"})
     with pytest.raises(TypeError, match=r"^colour is no setting of Koala. The README lists all settings.$"):
         loaded({"colour": "blue"})
+
+
+@pytest.mark.parametrize("made", [asgi.KoalaMiddleware, wsgi.KoalaMiddleware, flask.Koala])
+def test_settings_beside_a_client_would_have_no_effect_and_are_a_type_error(made: Callable[..., Any]) -> None:
+    client = KoalaClient(public_api_key="pk_test", delivery="off")
+    app = Flask(__name__)
+    assert made(app, client=client) is not None
+    with pytest.raises(TypeError, match=r"^consent and mint beside client=… would have no effect: write it "):
+        made(app, client=client, consent=print, mint="never")
+    with pytest.raises(
+        TypeError, match=r"^client takes a KoalaClient, not str. Settings are given by name, "
+    ):
+        made(app, "pk_test")
+
+
+def test_flask_apps_may_share_a_client() -> None:
+    client = KoalaClient(public_api_key="pk_test", delivery="off")
+    koala = flask.Koala(client=client)
+    for app in (Flask("shop"), Flask("blog")):
+        koala.init_app(app)
+        assert app.extensions["koala"] is client
+
+
+def test_nor_have_they_beside_a_configuration() -> None:
+    config = KoalaConfig(public_api_key="pk_test", delivery="off")
+    with pytest.raises(
+        TypeError, match=r"^consent beside config=… would have no effect: write it where that "
+    ):
+        KoalaClient(config, consent=print)
+    with pytest.raises(
+        TypeError, match=r"^config takes a KoalaConfig, not str. Settings are given by name, "
+    ):
+        KoalaClient("pk_test")  # type: ignore[arg-type]  # the mistake
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
 
+from koala_middleware import KoalaClient
 from koala_middleware.delivery import Delivery
 from koala_middleware.delivery.metrics import to_opentelemetry, to_prometheus
 from koala_middleware.delivery.quiet import uninstrumented
@@ -33,6 +35,14 @@ def delivery(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> Delivery
     made.dropped(1, "sampled")
     made.put(batch("ada", 3))
     return made
+
+
+def test_a_client_tells_its_deliverys_health(defaults: dict[str, Any], batch: MakeBatch) -> None:
+    with closing(KoalaClient(**{**defaults, "endpoint": "http://127.0.0.1:9"})) as client:
+        assert client.health().state == "idle"
+        client.delivery.put(batch("ada", 1))
+        client.flush(10)
+        assert client.health().state == "outage"
 
 
 def test_prometheus_sees_what_became_of_every_entry(delivery: Delivery) -> None:
