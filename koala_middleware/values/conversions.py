@@ -55,11 +55,8 @@ def converted(value: object) -> object:
 def settled(value: object) -> object:
     """The same as of now, for objects that may change or depend on the moment; others come back untouched.
 
-    Fields, collections, a model's key and a lazy text's language are read now; an iterator, which reading
-    would use up for its owner, is not.
+    Fields, collections, a model's key and a lazy text's language are read now.
     """
-    if hasattr(type(value), "__next__"):
-        return value
     try:
         return converted(value)
     except UnsayableError:
@@ -70,8 +67,10 @@ def _collected(value: Any) -> object:
     kind = type(value)
     if issubclass(kind, Mapping):
         return dict(islice(value.items(), ITEMS + 1))
-    # A file, an upload, a cursor: iterable, but what comes out is taken from somebody.
-    if hasattr(kind, "read") or hasattr(kind, "fetchone") or not issubclass(kind, Iterable):
+    # An iterator (a file, an upload, a cursor, a generator): what comes out is taken from somebody, and a generator
+    # may be the response's body.
+    taken = any(hasattr(kind, mark) for mark in ("__next__", "read", "fetchone"))
+    if taken or not issubclass(kind, Iterable):
         raise UnsayableError
     return list(islice(value, ITEMS + 1))
 
