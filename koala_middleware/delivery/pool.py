@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Mapping
+from http import HTTPStatus
 from queue import Empty
 from typing import TYPE_CHECKING, cast
 
@@ -63,6 +64,9 @@ class PooledConnection(HTTPAdapter):
         pool = self.get_connection_with_tls_context(request, verify, proxies)
         self.cert_verify(pool, endpoint, verify, None)  # type: ignore[no-untyped-call]  # has no stub
         self._pool = cast("HTTPConnectionPool", pool)
+        self._pool.ConnectionCls = type(
+            "KeptConnection", (self._pool.ConnectionCls,), {"response_class": _Final}
+        )
         # Through a proxy that makes no tunnel the whole URL is asked for, else the path alone.
         self._before_path = self.request_url(request, proxies).rstrip("/")
         self._for_proxy = self._pool.proxy_headers if self._before_path else {}
@@ -128,6 +132,17 @@ class PooledConnection(HTTPAdapter):
             return cast("LifoQueue[HTTPConnection | None]", self._pool.pool).get_nowait()
         except Empty:  # what was not read to its end is closed, and does not come back
             return None
+
+
+class _Final(http.client.HTTPResponse):
+    """Not what an endpoint says before its answer, such as 103: http.client skips 100 alone, and what followed would
+    be the next request's answer."""
+
+    def begin(self) -> None:
+        super().begin()
+        while HTTPStatus.SWITCHING_PROTOCOLS < self.status < HTTPStatus.OK:
+            self.headers = None  # type: ignore[assignment]  # as it was before the first
+            super().begin()
 
 
 def _again(kept: HTTPConnection, what: _What, timeout: float, most: int) -> _Answered:

@@ -47,6 +47,7 @@ class Listener:
     status: int = 200
     answer: bytes = b'{"ok": true}'
     more: dict[str, str] = field(default_factory=dict)  # headers of the answer
+    before: bytes = b""  # what it says before the answer
     promised: int = 0  # bytes that the answer lacks
     stalls: bool = False  # and neither sends them nor hangs up
     cuts: list[bool] = field(default_factory=list)  # whether the next requests lose their connection
@@ -80,6 +81,7 @@ def serving(tls: ssl.SSLContext | None = None) -> Iterator[Listener]:
             if listener.cuts and listener.cuts.pop(0):
                 self.close_connection = True
                 return
+            self.wfile.write(listener.before)
             self.send_response(listener.status)
             self.send_header("Content-Length", str(len(listener.answer) + listener.promised))
             for name, value in listener.more.items():
@@ -340,6 +342,17 @@ def test_an_answer_in_chunks_is_read_to_its_end(answered: Sent, sent: Sent, batc
         assert said == Answer(422, "no event")
         assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 2)).status == 422
     assert endpoint.connections == 1
+
+
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
+def test_what_an_endpoint_says_before_its_answer_is_none(
+    answered: Sent, sent: Sent, batch: MakeBatch, status: str
+) -> None:
+    with serving() as endpoint:
+        endpoint.before = f"HTTP/1.1 {status}\r\nServer: early\r\n\r\n".encode() * 2
+        assert answered(endpoint, status=422, answer=b'{"error": "no event"}') == Answer(422, "no event")
+        endpoint.status = 503
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 2)).status == 503
 
 
 def test_the_wait_that_an_endpoint_asks_for_is_heard(answered: Sent) -> None:
