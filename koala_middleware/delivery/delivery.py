@@ -111,7 +111,8 @@ class Delivery:
         """Flushes and lets go. Idempotent; a later `put` starts anew.
 
         What is still there then stays in a durable outbox; from memory it is lost, counted ("process
-        ended") and said in one log line. While others of equal configuration are open, this only flushes.
+        ended") and said in one log line. While others of equal configuration are open, or have put something
+        meanwhile, this only flushes.
 
         Args:
             timeout: Seconds that it may take, `shutdown_timeout` when None.

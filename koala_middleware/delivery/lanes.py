@@ -278,6 +278,10 @@ class Lanes:
         # The oldest lanes come first: as long as one of those waits, this looks at few.
         return not any(item.round < round_ for item in self.everything())
 
+    def came_since(self, round_: int) -> bool:
+        """Something waits that came after `hurry` returned this round."""
+        return any(item.round >= round_ for item in self.everything())
+
     def next_due(self, now: float) -> float:
         """Seconds until a claim may find something; infinite when nothing waits."""
         self._advance(now)

@@ -160,6 +160,10 @@ class MemoryOutbox(Outbox):
             self._drop_the_rest(list(self._lanes.unanswered()), list(self._lanes.everything()))
         return self.stats()
 
+    def close_after(self, round_: int) -> DeliveryStats | None:
+        with self._sorted():
+            return None if self._lanes.came_since(round_) else self.close()
+
     def _drop_the_rest(self, unanswered: list[Waiting], rest: list[Waiting]) -> None:
         """At the close, from what waits: of some the endpoint may have heard, only the answer is missing."""
         self._ledger.drop(len(unanswered), accounting.UNANSWERED)

@@ -115,5 +115,9 @@ class Outbox(ABC):
         there."""
 
     @abstractmethod
+    def close_after(self, round_: int) -> DeliveryStats | None:
+        """The same, unless something has come since `hurry` returned this number: then None, and all stays."""
+
+    @abstractmethod
     def abandon(self) -> None:
         """In a forked child: what is open belongs to the parent. Takes no lock."""

@@ -117,7 +117,7 @@ def close_all(longest: float = math.inf) -> None:
     patience = max((sender.shutdown_timeout for sender in senders), default=0.0)
     deadline = time.monotonic() + min(patience, longest)
     for sender in senders:
-        sender.close(min(sender.shutdown_timeout, max(deadline - time.monotonic(), 0.0)))
+        sender.close(min(sender.shutdown_timeout, max(deadline - time.monotonic(), 0.0)), last=True)
 
 
 os.register_at_fork(after_in_child=_begin_child)

@@ -80,25 +80,13 @@ class Sender:
 
     def flush(self, timeout: float) -> DeliveryReport:
         """Sends what waits now; ends when that is settled, when it cannot be in time, or after `timeout`."""
-        began, before = time.monotonic(), self.outbox.stats()
-        self._hurried_at = began
-        round_ = self.outbox.hurry(began)
-        # Called from on_delivery: waiting for ourselves would last until the timeout.
-        try:
-            if not self._crew.is_crew():
-                with self.outbox.lent() as others_work:
-                    if others_work and not self._inline:
-                        self._wait(round_, began, began + timeout)
-                    else:
-                        self._work_here(round_, began + timeout)
-        finally:
-            self.outbox.relax()
-        return self._report(before, round_, began)
+        return self._flush(timeout)[0]
 
-    def close(self, timeout: float) -> DeliveryReport:
+    def close(self, timeout: float, *, last: bool = False) -> DeliveryReport:
         """Flushes, then lets go of everything; what only memory holds is lost, counted and said.
 
-        Called from on_delivery it only hurries: the thread that would have to deliver is the caller's own.
+        Called from on_delivery it only hurries: the thread that would have to deliver is the caller's own. Where
+        others have put something meanwhile, it goes on for them, unless this is the `last` of it: the process ends.
         """
         if self._crew.is_crew():
             return self.flush(timeout)
@@ -106,9 +94,13 @@ class Sender:
         if self._closed:  # and nothing came since
             return DeliveryReport(complete=True, waiting=before.waiting)
         self._closed = True
-        report = self.flush(timeout)
-        after = self.outbox.close()
+        report, round_ = self._flush(timeout)
         self._crew.dismiss()
+        after = self.outbox.close() if last else self.outbox.close_after(round_)
+        if after is None:
+            self._closed = False
+            self._crew.summon(self.outbox.people())
+            return report
         self._tell_dropped(after)
         lost = sum(after.dropped.values()) - sum(before.dropped.values())
         self._logbook.ended(after, before)
@@ -132,6 +124,23 @@ class Sender:
             reason = f"nothing was delivered for {unserved:.0f} s while entries wait"
         ok = gate.state != "held" and unserved < self._config.alarm_after
         return Health(ok, state, reason, stats.waiting, stats.oldest_waiting_age, stats.last_success)
+
+    def _flush(self, timeout: float) -> tuple[DeliveryReport, int]:
+        """The report, and the outbox's number of this flush."""
+        began, before = time.monotonic(), self.outbox.stats()
+        self._hurried_at = began
+        round_ = self.outbox.hurry(began)
+        # Called from on_delivery: waiting for ourselves would last until the timeout.
+        try:
+            if not self._crew.is_crew():
+                with self.outbox.lent() as others_work:
+                    if others_work and not self._inline:
+                        self._wait(round_, began, began + timeout)
+                    else:
+                        self._work_here(round_, began + timeout)
+        finally:
+            self.outbox.relax()
+        return self._report(before, round_, began), round_
 
     def _wait(self, round_: int, began: float, deadline: float) -> None:
         """While the crew delivers."""

@@ -102,6 +102,28 @@ def test_clients_of_equal_configuration_share_one_sender(
     assert "d" in endpoint.taken
 
 
+@pytest.mark.parametrize("outbox", [None, "outbox"])
+def test_a_close_leaves_what_others_have_put_meanwhile(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, tmp_path: Path, outbox: str | None
+) -> None:
+    """A worker may make a client for each job, and close one while another speaks."""
+    settings = {"flush_interval": 60, "outbox": tmp_path / outbox if outbox else None}
+    mine, theirs = deliver(**settings), deliver(**settings)
+
+    def reply(body: dict[str, Any]) -> Any:
+        if body["profile_id"] == "ada":
+            theirs.put(batch("bo", 2))
+        return 200, {"ok": True}, {}
+
+    endpoint.reply = reply
+    mine.put(batch("ada", 1))
+    assert mine.close(20).complete
+    assert theirs.stats().waiting == 1
+    assert theirs.close(20).complete
+    assert endpoint.taken == ["1", "2"]
+    assert theirs.stats().dropped == {}
+
+
 def test_a_put_after_the_close_starts_anew(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> None:
     delivery = deliver()
     delivery.put(batch("ada", 1))
