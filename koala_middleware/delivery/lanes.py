@@ -190,7 +190,7 @@ class Lanes:
             turns = None if claim.full else self._next(now, claim.late)
             if turns is None:
                 return False
-            lane = self._laned(turns.popleft())
+            lane = self._laned(turns.popleft()) if turns else None
             if lane is None:
                 continue
             if not claim.takes(lane):
@@ -256,7 +256,7 @@ class Lanes:
 
     def make_late(self) -> None:
         """All that waits becomes backlog: what comes from now on goes first, each one's order kept."""
-        for standing in self._lanes.values():
+        for standing in tuple(self._lanes.values()):
             standing.late = True
         self._late.join(self._fresh)
         self.fresh_entries = 0
@@ -275,7 +275,10 @@ class Lanes:
 
     def settled(self, round_: int) -> bool:
         """Nothing waits any more that waited when `hurry` returned this round."""
-        # The oldest lanes come first: as long as one of those waits, this looks at few.
+        for standing in self._lanes.values():
+            if any(item.round < round_ for item in _all(standing)):
+                return False
+            break  # the oldest lanes come first: as long as one of those waits, this looks at no other
         return not any(item.round < round_ for item in self.everything())
 
     def came_since(self, round_: int) -> bool:
@@ -291,36 +294,23 @@ class Lanes:
         """Takes out what is theirs and not on its way."""
         people = people.with_profiles_of(item.subject for item in self.everything())
         taken: list[Waiting] = []
-        for key, standing in list(self._lanes.items()):
-            items = _items(standing)
-            theirs = [item for item in items if people.own(item.subject, item.at)]
-            if theirs:
-                taken += theirs
-                self._forget(theirs, late=standing.late)
-                self._left(key, standing, [item for item in items if not people.own(item.subject, item.at)])
-        if taken:
-            for turns in (self._fresh, self._late):
-                turns.keep(lambda key: key in self._lanes and _items(self._lanes[key]))
+        for key, standing in tuple(self._lanes.items()):
+            theirs = [item for item in _items(standing) if people.own(item.subject, item.at)]
+            taken += [item for item in theirs if self._take(key, item)]
         return taken
 
     def drop_oldest(self) -> Waiting | None:
         """Takes out about the oldest entry that is not on its way."""
-        turns = self._late if self._late.first() is not None else self._fresh
-        key = turns.first()
-        if key is None:
-            return None
-        standing = self._lanes.get(key)
-        if not standing or not (items := _items(standing)):  # as in _laned
-            turns.drop_first()
-            return self.drop_oldest()
-        item = items[0]
-        self._forget([item], late=standing.late)
-        if len(items) > 1:
-            del items[0]  # and no list is made anew: all that waits may be one person's
-        else:
-            turns.drop_first()
-            self._left(key, standing, [])
-        return item
+        for turns in (self._late, self._fresh):
+            while (turn := turns.take_first()) is not None:
+                key = turn[0]
+                oldest = next(iter(_items(self._lanes.get(key))), None)
+                taken = oldest is not None and self._take(key, oldest)
+                if _items(self._lanes.get(key)):
+                    turns.give_back(*turn)
+                if taken:
+                    return oldest
+        return None
 
     def oldest(self) -> float | None:
         """When the oldest entry came, in seconds since the epoch."""
@@ -328,28 +318,28 @@ class Lanes:
 
     def clear(self) -> None:
         """Forgets everything that waits, parcels that are out included."""
-        for standing in self._lanes.values():
+        while self._lanes:
+            _, standing = self._lanes.popitem()
+            self._forget(_all(standing), late=standing.late)
             if isinstance(standing, Lane):
-                standing.claimed = None
-        self._lanes.clear()
-        self._fresh.clear()
-        self._late.clear()
-        self.entries = self.fresh_entries = self.bytes = self.out = 0
+                self.out -= standing.claimed is not None
+                standing.items, standing.claimed = [], None
 
     def unanswered(self) -> Iterator[Waiting]:
         """What the endpoint may have: sent before without an answer, or on its way now."""
-        for standing in self._lanes.values():
+        for standing in tuple(
+            self._lanes.values()
+        ):  # copied, here and below: a signal handler may deliver some
             yield from _out(standing)
             yield from (item for item in _items(standing) if item.unanswered)
 
     def everything(self) -> Iterator[Waiting]:
-        for standing in self._lanes.values():
-            yield from _out(standing)
-            yield from _items(standing)
+        for standing in tuple(self._lanes.values()):
+            yield from _all(standing)
 
     def _heads(self) -> Iterator[Waiting]:
-        for standing in self._lanes.values():
-            yield from (_out(standing) or _items(standing))[:1]
+        for standing in tuple(self._lanes.values()):
+            yield from _all(standing)[:1]
 
     def _place(self, item: Waiting, now: float, *, late: bool) -> bool:
         """Puts it where it has to wait; whether that is with the backlog."""
@@ -408,12 +398,21 @@ class Lanes:
         del lane.items[:taken]
         return lane.claimed
 
-    def _left(self, key: str, standing: Waiting | Lane, items: list[Waiting]) -> None:
-        """So much is left of what stood there and was not on its way."""
-        if isinstance(standing, Lane):
-            standing.items[:] = items
-        if not items and not _out(standing):
+    def _take(self, key: str, item: Waiting) -> bool:
+        """Takes out one that waits there and is not on its way; False where a signal handler has just delivered it."""
+        standing = self._lanes.get(key)
+        if isinstance(standing, Lane) and item in standing.items:
+            standing.items.remove(item)
+            late = standing.late
+            if not standing.items and standing.claimed is None and key in self._lanes:
+                del self._lanes[key]
+        elif key in self._lanes and self._lanes[key] is item:
+            late = item.late
             del self._lanes[key]
+        else:
+            return False
+        self._forget([item], late=late)
+        return True
 
     def _gathered(self, lane: Lane) -> float:
         """When no more of this person's entries are waited for."""
@@ -444,23 +443,33 @@ class Lanes:
             self._fresh.add(lane.key, max(at, self._gathered(lane)))
 
     def _forget(self, items: Sequence[Waiting], *, late: bool) -> None:
-        self.entries -= len(items)
-        self.fresh_entries -= 0 if late else len(items)
+        entries, size = len(items), 0
         for item in items:
-            self.bytes -= len(item.body)
+            size += len(item.body)
+        # No call from here: a signal handler keeps the same books.
+        self.entries -= entries
+        self.bytes -= size
+        if not late:
+            self.fresh_entries -= entries
 
 
 _NOBODY: deque[str] = deque()
 
 
-def _items(standing: Waiting | Lane) -> list[Waiting]:
+def _items(standing: Waiting | Lane | None) -> list[Waiting]:
     """What waits there and is not on its way."""
+    if standing is None:
+        return []
     return standing.items if isinstance(standing, Lane) else [standing]
 
 
 def _out(standing: Waiting | Lane) -> list[Waiting]:
     """What is on its way from there."""
     return standing.claimed.items if isinstance(standing, Lane) and standing.claimed else []
+
+
+def _all(standing: Waiting | Lane) -> list[Waiting]:
+    return [*_out(standing), *_items(standing)]
 
 
 def _lane_from(item: Waiting, now: float) -> Lane:

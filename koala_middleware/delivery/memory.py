@@ -49,9 +49,11 @@ class MemoryOutbox(Outbox):
         self._sort_if_free()
 
     def set_aside(self, batch: Batch, reason: str) -> None:  # noqa: ARG002  (memory keeps none)
+        entries = len(batch.entries)
+
         def note() -> None:
-            self._ledger.accepted += len(batch.entries)
-            self._ledger.refused += len(batch.entries)
+            self._ledger.accepted += entries
+            self._ledger.refuse(entries)
 
         self._inbox.append(note)
         self._sort_if_free()
@@ -71,21 +73,21 @@ class MemoryOutbox(Outbox):
     def done(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
         with self._sorted():
             if self._lanes.is_out(parcel):
-                self._ledger.delivered += len(items)
+                self._ledger.deliver(len(items))
                 self._ledger.last_success = time.time()
                 self._lanes.settle(parcel, items, time.monotonic())
 
     def done_all(self, parcels: Sequence[Parcel]) -> None:
         with self._sorted():
             out = [parcel for parcel in parcels if self._lanes.is_out(parcel)]
-            self._ledger.delivered += sum(len(parcel.items) for parcel in out)
+            self._ledger.deliver(sum(len(parcel.items) for parcel in out))
             self._ledger.last_success = time.time()
             self._lanes.settle_all(out, time.monotonic())
 
     def refuse(self, parcel: Parcel, items: Sequence[Waiting], reason: str) -> None:  # noqa: ARG002  (memory keeps none)
         with self._sorted():
             if self._lanes.is_out(parcel):
-                self._ledger.refused += len(items)
+                self._ledger.refuse(len(items))
                 self._lanes.settle(parcel, items, time.monotonic())
 
     def put_back(self, parcel: Parcel, now: float, at: float | None = None) -> None:

@@ -3,15 +3,17 @@
 Many lanes become due at one moment, so there is one place for each moment and not one for each lane. Knows keys
 alone, and the order they came in. Must not know what waits behind a key.
 
-A signal handler may call in between any two steps of another call: each step here leaves a key in some place.
+A signal handler may call in between any two steps of another call. Python lets it in when a function begins or has
+returned, and at the end of a loop: so each call here leaves all keys in place, and what was looked at before is looked
+at again.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
+import sys
 from collections import defaultdict, deque
-from collections.abc import Callable
 
 
 class Turns:
@@ -20,13 +22,14 @@ class Turns:
     def __init__(self) -> None:
         self.due: deque[str] = deque()
         self._later: defaultdict[float, list[str]] = defaultdict(list)
-        self._moments: list[float] = []  # a heap; one without keys does no harm
-        self._known: set[float] = set()
+        self._moments: list[float] = []  # a heap; one twice or without keys does no harm
 
-    def add(self, key: str, at: float) -> None:
-        self._later[at].append(key)
-        if at not in self._known:
-            self._known.add(at)
+    def add(self, key: str, at: float, place: int = sys.maxsize) -> None:
+        """At its place among those of the same moment, the last by default."""
+        keys = self._later[at]
+        is_new = not keys
+        keys.insert(place, key)
+        if is_new:
             heapq.heappush(self._moments, at)
 
     def next(self) -> float:
@@ -39,44 +42,36 @@ class Turns:
         """Takes out the keys whose moment has passed and who are not in `due` yet."""
         keys: list[str] = []
         while self._moments and self._moments[0] <= now:
-            moment = heapq.heappop(self._moments)
-            self._known.discard(moment)
-            keys += self._later.pop(moment, ())
+            keys += self._later.pop(heapq.heappop(self._moments), ())
         return keys
 
     def join(self, other: Turns) -> None:
         """Takes over all turns of another."""
-        self.due += other.due
-        for moment, keys in other._later.items():
+        while other.due:
+            self.due.append(other.due.popleft())
+        while other._later:
+            moment, keys = other._later.popitem()
             for key in keys:
                 self.add(key, moment)
-        other.clear()
+        while other._moments and not other._later:
+            heapq.heappop(other._moments)
 
-    def first(self) -> str | None:
-        """Whose turn is next, without taking it."""
+    def take_first(self) -> tuple[str, float] | None:
+        """Takes out whose turn is next, and its moment."""
         if self.due:
-            return self.due[0]
+            return self.due.popleft(), -math.inf
         while self._moments:
-            if keys := self._later.get(self._moments[0]):
-                return keys[0]
-            self._known.discard(heapq.heappop(self._moments))
+            moment = self._moments[0]
+            if moment in self._later:
+                if keys := self._later[moment]:
+                    return keys.pop(0), moment
+                del self._later[moment]
+            heapq.heappop(self._moments)
         return None
 
-    def drop_first(self) -> None:
-        """Takes out whom `first` named."""
-        if self.due:
-            self.due.popleft()
+    def give_back(self, key: str, at: float) -> None:
+        """After `take_first`: it is their turn first, as before."""
+        if at == -math.inf:
+            self.due.appendleft(key)
         else:
-            self._later[self._moments[0]].pop(0)
-
-    def keep(self, wanted: Callable[[str], object]) -> None:
-        """Takes out every key that is not wanted."""
-        self.due = deque(filter(wanted, self.due))
-        for keys in self._later.values():
-            keys[:] = filter(wanted, keys)
-
-    def clear(self) -> None:
-        self.due.clear()
-        self._later.clear()
-        self._moments.clear()
-        self._known.clear()
+            self.add(key, at, 0)

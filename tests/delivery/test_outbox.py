@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 from support.interrupting import interrupted_at
 
-from koala_middleware.delivery import lanes, turns
+from koala_middleware.delivery import lanes, memory, turns
 from koala_middleware.delivery.durable import DurableOutbox
 from koala_middleware.delivery.lanes import Parcel
 from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.delivery.outbox import Outbox
+from koala_middleware.delivery.people import People
 from koala_middleware.wire import Batch, Entry, Person
 
 MakeOutbox = Callable[..., Outbox]
@@ -283,6 +285,62 @@ def test_memory_counts_at_the_close_what_nobody_will_deliver(batch: MakeBatch) -
     box = MemoryOutbox(linger=0.0, max_entries=10, max_bytes=10_000, drop_old=False)
     box.put(batch("ada", 1, 2, 3))
     assert box.close().dropped == {"process ended": 3}
+
+
+def close(outbox: Outbox) -> None:
+    outbox.close()
+
+
+@pytest.mark.parametrize("handler", [close, deliver_all])
+@pytest.mark.parametrize("people", [1, 3])
+def test_a_close_or_a_flush_at_any_step_of_a_put_that_makes_room_keeps_the_books(
+    batch: MakeBatch, people: int, handler: Callable[[Outbox], None]
+) -> None:
+    step, was_interrupted = 0, True
+    while was_interrupted:
+        step += 1
+        box = MemoryOutbox(linger=0.0, max_entries=3, max_bytes=10_000, drop_old=True)
+        for number in range(3):
+            box.put(batch(f"person-{number % people}", number))
+        with interrupted_at(step, functools.partial(handler, box), lanes, turns, memory) as interruption:
+            box.put(batch("new", "new"))
+        was_interrupted = interruption.came
+        assert adds_up(box), step
+        box.close()
+        assert (box.stats().waiting, box.stats().waiting_bytes) == (0, 0), step
+        assert adds_up(box), step
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda box, now: box.relax() or box.hurry(now), id="hurry"),
+        pytest.param(lambda box, now: box.done_all(box.claim_many(now, 1000)), id="claim"),
+        pytest.param(
+            lambda box, now: [box.put_back(one, now) for one in box.claim_many(now, 9)], id="put back"
+        ),
+        pytest.param(lambda box, now: box.next_due(now), id="look when"),
+        pytest.param(lambda box, _: box.recovered(), id="recover"),
+        pytest.param(lambda box, _: box.stats(), id="count"),
+        pytest.param(lambda box, _: box.purge(People.of(["p1@example.com"])), id="purge"),
+    ],
+)
+def test_a_flush_at_any_step_of_any_call_loses_nothing_and_raises_nothing(
+    batch: MakeBatch, call: Callable[[Outbox, float], object]
+) -> None:
+    step, was_interrupted = 0, True
+    while was_interrupted:
+        step += 1
+        box = MemoryOutbox(linger=0.0, max_entries=100, max_bytes=10_000, drop_old=False)
+        for number in range(6):
+            box.put(Batch(Person(None, f"p{number % 3}@example.com"), batch("ada", number).entries))
+        now = time.monotonic() + 1
+        with interrupted_at(step, functools.partial(deliver_all, box), lanes, turns, memory) as interruption:
+            call(box, now)
+        was_interrupted = interruption.came
+        deliver_all(box)
+        assert adds_up(box), step
+        assert (box.stats().waiting, box.stats().waiting_bytes) == (0, 0), step
 
 
 def test_drop_old_makes_room_for_the_new(batch: MakeBatch) -> None:

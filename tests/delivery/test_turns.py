@@ -27,26 +27,28 @@ def test_turns_come_by_their_moments_and_first_come_first(turns: Turns) -> None:
 
 def test_whose_turn_has_come_is_before_all_others(turns: Turns) -> None:
     turns.due.append("edith")
-    assert turns.first() == "edith"
     assert turns.next() == -math.inf
-    turns.drop_first()
-    assert turns.first() == "grace"
+    assert turns.take_first() == ("edith", -math.inf)
+    assert turns.take_first() == ("grace", 1.0)
 
 
 def test_the_first_can_be_taken_out_until_nobody_is_left(turns: Turns) -> None:
     left = []
-    while (key := turns.first()) is not None:
-        left.append(key)
-        turns.drop_first()
-    assert left == ["grace", "ada", "joan", "mary"]
+    while (turn := turns.take_first()) is not None:
+        left.append(turn)
+    assert left == [("grace", 1.0), ("ada", 2.0), ("joan", 2.0), ("mary", 3.0)]
     assert turns.next() == math.inf
 
 
-def test_a_key_that_is_not_wanted_has_no_turn(turns: Turns) -> None:
+@pytest.mark.parametrize("taken", [1, 2])
+def test_who_gives_a_turn_back_is_first_again(turns: Turns, taken: int) -> None:
     turns.due.append("edith")
-    turns.keep({"ada", "mary"}.__contains__)
-    assert not turns.due
-    assert turns.passed(math.inf) == ["ada", "mary"]
+    for _ in range(taken):
+        turn = turns.take_first()
+    assert turn is not None
+    turns.give_back(*turn)
+    assert turns.take_first() == turn
+    assert turns.passed(2.0) == (["grace", "ada", "joan"] if taken == 1 else ["ada", "joan"])
 
 
 def test_turns_of_two_are_joined_by_their_moments(turns: Turns) -> None:
