@@ -195,6 +195,8 @@ class Exchange:
 
     def _identify_user(self) -> None:
         """Identify who is signed in, where the app has found out and the handler has said nothing of it."""
+        if self.context.was_reset:
+            return  # the framework may still hold who has just left; the next request knows who is there now
         try:
             signed_in = self._client.users.read(self._head.user)
             if signed_in is None or self.context.email is not None or self._consent != "full":

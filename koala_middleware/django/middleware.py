@@ -16,6 +16,7 @@ from django.core.signals import setting_changed
 from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
+from django.utils.functional import LazyObject
 
 from koala_middleware.client import KoalaClient
 from koala_middleware.config import PREFIX, KoalaConfig
@@ -230,8 +231,12 @@ class DjangoHead(WsgiHead):
 
     @property
     def user(self) -> object:
-        # What `request.user` and `request.auser()` keep; asking them would be a query.
+        # Whom the app has put there, by login() and logout() say, or what a look-up has kept: asking the lazy one
+        # that stands there before would be a query.
         found = vars(self._request)
+        user = found.get("user")
+        if user is not None and not isinstance(user, LazyObject):
+            return user
         return found.get("_cached_user") or found.get("_acached_user")
 
 

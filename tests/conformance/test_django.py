@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import conformance.apps.django_app  # noqa: F401  (configures Django)
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY
+from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, alogin, alogout, login, logout
+from django.contrib.auth.models import User
 from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.core.checks import run_checks
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -252,7 +253,7 @@ def test_a_users_test_of_a_view_finds_what_it_said(koala_events: RecordedBatches
     koala_events.assert_tracked("Signed Up", email="ada@example.com")
 
 
-# Who is signed in, found by the app without blocking
+# Who is signed in, as the app has found out or said
 
 
 class Ada:
@@ -270,30 +271,38 @@ class OnlyAda:
         return Ada()
 
 
+BACK_END = f"{OnlyAda.__module__}.{OnlyAda.__qualname__}"
+SIGN_IN: dict[str, Any] = {
+    "MIDDLEWARE": [
+        *INSTALLED,
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ],
+    "AUTHENTICATION_BACKENDS": [BACK_END],
+    "SESSION_ENGINE": SessionStore.__module__,
+    "KOALA_IDENTIFY_USER": True,
+}
+
+
+async def adas_browser_asks() -> str:
+    """One request with the cookies of Ada, who is signed in."""
+    session = SessionStore()
+    session.update({SESSION_KEY: "7", BACKEND_SESSION_KEY: BACK_END})
+    client = AsyncClient()
+    client.cookies["sessionid"] = str(session._get_session_key())
+    client.cookies["ko_id"] = ADA
+    response: Any = await client.get("/")
+    return str(response.content.decode())
+
+
 @pytest.mark.parametrize("awaits", [True, False], ids=["auser", "nobody asked"])
 def test_who_the_app_has_awaited_is_identified(awaits: bool, koala_events: RecordedBatches) -> None:
     async def view(request: HttpRequest) -> HttpResponse:
         email = (await request.auser()).email if awaits else ""  # type: ignore[union-attr]  # Ada has one
         return HttpResponse(email)
 
-    back_end = f"{OnlyAda.__module__}.{OnlyAda.__qualname__}"
-    session = SessionStore()
-    session.update({SESSION_KEY: "7", BACKEND_SESSION_KEY: back_end})
-    sign_in = [
-        "django.contrib.sessions.middleware.SessionMiddleware",
-        "django.contrib.auth.middleware.AuthenticationMiddleware",
-    ]
-    settings: dict[str, Any] = {
-        "MIDDLEWARE": [*INSTALLED, *sign_in],
-        "AUTHENTICATION_BACKENDS": [back_end],
-        "SESSION_ENGINE": SessionStore.__module__,
-        "KOALA_IDENTIFY_USER": True,
-    }
-    with site_of(view, **settings):
-        client = AsyncClient()
-        client.cookies["sessionid"] = str(session._get_session_key())
-        client.cookies["ko_id"] = ADA
-        said = asyncio.run(asked_with_its_own_cookies(client))
+    with site_of(view, **SIGN_IN):
+        said = asyncio.run(adas_browser_asks())
 
     assert said == (Ada.email if awaits else "")
     assert [(it.profile_id, it.email) for it in koala_events.identified] == (
@@ -301,9 +310,53 @@ def test_who_the_app_has_awaited_is_identified(awaits: bool, koala_events: Recor
     )
 
 
-async def asked_with_its_own_cookies(client: AsyncClient) -> str:
-    response: Any = await client.get("/")
-    return str(response.content.decode())
+GRACE: Any = User(pk=8, username="grace", email="grace@example.com")
+
+
+def signs_in(request: HttpRequest) -> HttpResponse:
+    assert request.user.email == Ada.email  # type: ignore[union-attr]  # as above
+    login(request, GRACE, BACK_END)
+    track("Signed In")
+    return HttpResponse()
+
+
+async def signs_in_async(request: HttpRequest) -> HttpResponse:
+    assert (await request.auser()).email == Ada.email  # type: ignore[union-attr]  # as above
+    await alogin(request, GRACE, BACK_END)
+    track("Signed In")
+    return HttpResponse()
+
+
+@pytest.mark.parametrize("view", [signs_in, signs_in_async], ids=["login", "alogin"])
+def test_who_signs_in_over_anothers_session_is_who_is_identified(
+    view: Any, koala_events: RecordedBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(User, "save", lambda *_, **__: None)  # of the last login: there is no table
+    with site_of(view, **SIGN_IN):
+        asyncio.run(adas_browser_asks())
+
+    assert {it.email for it in koala_events} == {"grace@example.com"}
+    koala_events.assert_tracked("Signed In", email="grace@example.com", profile_id=ADA)
+
+
+def signs_out(request: HttpRequest) -> HttpResponse:
+    logout(request)
+    track("Signed Out")
+    return HttpResponse()
+
+
+async def signs_out_async(request: HttpRequest) -> HttpResponse:
+    await alogout(request)
+    track("Signed Out")
+    return HttpResponse()
+
+
+@pytest.mark.parametrize("view", [signs_out, signs_out_async], ids=["logout", "alogout"])
+def test_who_has_signed_out_is_not_identified(view: Any, koala_events: RecordedBatches) -> None:
+    with site_of(view, **SIGN_IN):
+        asyncio.run(adas_browser_asks())
+
+    assert [(it.name, it.profile_id, it.email) for it in koala_events] == [("Signed Out", ADA, None)]
 
 
 class Substitute:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from django.test.utils import override_settings
+from django.utils.functional import SimpleLazyObject
 from flask import Flask
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, BaseUser
@@ -23,6 +25,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from koala_middleware import koala
 from koala_middleware.asgi import KoalaMiddleware
 from koala_middleware.django import KoalaMiddleware as DjangoMiddleware
 from koala_middleware.django import KoalaRequest
@@ -77,14 +80,19 @@ def email_and_plan(user: User) -> Any:
 
 
 SETTINGS: dict[str, Any] = {"public_api_key": "pk_test", "identify_user": email_and_plan}
+Handler = Callable[[], None]
 
 
-def starlette_site(who: User) -> Any:
+def says_nothing() -> None: ...
+
+
+def starlette_site(who: User, handler: Handler = says_nothing) -> Any:
     class Backend(AuthenticationBackend):
         async def authenticate(self, _: Any) -> Any:
             return AuthCredentials(), who
 
     async def page(request: Request[Any]) -> PlainTextResponse:
+        handler()
         return PlainTextResponse("hello")
 
     app = Starlette(routes=[Route("/", page)])
@@ -93,7 +101,7 @@ def starlette_site(who: User) -> Any:
     return lambda cookie: TestClient(app).get("/", headers={"Cookie": cookie})
 
 
-def flask_site(who: User) -> Any:
+def flask_site(who: User, handler: Handler = says_nothing) -> Any:
     app = Flask(__name__)
     app.secret_key = "for tests"
     flask_login.LoginManager(app).request_loader(lambda _: who)
@@ -102,6 +110,7 @@ def flask_site(who: User) -> Any:
     @app.get("/")
     def page() -> str:
         assert flask_login.current_user.email == who.email
+        handler()
         return "hello"
 
     return lambda cookie: app.test_client(use_cookies=False).get("/", headers={"Cookie": cookie}).close()
@@ -113,10 +122,11 @@ def answered(site: Any, request: HttpRequest) -> None:
     request.close()
 
 
-def django_site(who: User) -> Any:
+def django_site(who: User, handler: Handler = says_nothing) -> Any:
     def page(request: HttpRequest) -> HttpResponse:
         request._cached_user = who  # type: ignore[attr-defined]  # what a session's look-up leaves
         assert get_user(request).email == who.email  # type: ignore[union-attr]  # one who has
+        handler()
         return HttpResponse("hello")
 
     with override_settings(**{f"KOALA_{name.upper()}": value for name, value in SETTINGS.items()}):
@@ -147,20 +157,75 @@ def test_nobody_is_identified_where_nobody_is_signed_in(build: Any, koala_events
     assert not koala_events
 
 
+@SITES
+def test_who_logs_out_is_not_the_visitor_that_begins(build: Any, koala_events: RecordedBatches) -> None:
+    """Whatever user the framework still holds."""
+
+    def log_out() -> None:
+        koala.reset()
+        koala.track("Logged Out")
+
+    build(User("ada@example.com"), log_out)(f"ko_id={ADA}")
+
+    [said] = koala_events
+    assert (said.name, said.email) == ("Logged Out", None)
+    assert said.profile_id != ADA
+
+
+@SITES
+def test_whom_the_handler_identifies_after_a_reset_is_the_new_visitor(
+    build: Any, koala_events: RecordedBatches
+) -> None:
+    def switch() -> None:
+        koala.reset()
+        koala.identify("grace@example.com")
+
+    build(User("ada@example.com"), switch)(f"ko_id={ADA}")
+
+    [said] = koala_events
+    assert said.email == "grace@example.com"
+    assert said.profile_id != ADA
+
+
+@SITES
+def test_who_signs_in_as_another_after_a_reset_is_identified_with_the_next_request(
+    build: Any, koala_events: RecordedBatches
+) -> None:
+    who = User("ada@example.com")
+    began: list[str | None] = []
+
+    def switch() -> None:
+        if not began:
+            koala.reset()
+            began.append(koala.profile_id)
+            who.email = "grace@example.com"
+            koala.track("Signed In")
+
+    ask = build(who, switch)
+    ask(f"ko_id={ADA}")
+    koala_events.assert_tracked("Signed In", profile_id=began[0])
+    assert not koala_events.identified
+
+    ask(f"ko_id={began[0]}")
+    assert [(it.profile_id, it.email) for it in koala_events.identified] == [(began[0], "grace@example.com")]
+
+
 def test_a_user_that_the_app_has_not_looked_up_is_not_looked_up(koala_events: RecordedBatches) -> None:
     def page(request: HttpRequest) -> HttpResponse:
         return HttpResponse("hello")
 
-    class Lazy:
-        def __getattr__(self, name: str) -> Any:
-            raise AssertionError("looked up")
+    def look_up() -> User:
+        looked_up.append("Ada")
+        return User("ada@example.com")
 
+    looked_up: list[str] = []
     with override_settings(**{f"KOALA_{name.upper()}": value for name, value in SETTINGS.items()}):
         site = DjangoMiddleware(page)
     request = RequestFactory().get("/")
-    request.user = Lazy()  # type: ignore[assignment]  # as lazy as the real one
+    request.user = SimpleLazyObject(look_up)  # type: ignore[assignment]  # as AuthenticationMiddleware does
 
     assert site(request).status_code == 200  # type: ignore[union-attr]  # sync
+    assert not looked_up
     assert not koala_events
 
 
