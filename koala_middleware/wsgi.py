@@ -61,11 +61,6 @@ class KoalaMiddleware:
 
 def _after_response(exchange: Exchange, body: Iterable[bytes], environ: WSGIEnvironment) -> Iterable[bytes]:
     """The body to give the server, so that the exchange ends when the last byte is out."""
-    file_wrapper = environ.get("wsgi.file_wrapper")
-    if isinstance(file_wrapper, type) and isinstance(body, file_wrapper):
-        # The server sends a file of its own make by sendfile, but only the very object it made.
-        exchange.end()
-        return body
     if isinstance(body, _SIZED):
         if exchange.context.calls:
             exchange.store()
@@ -73,7 +68,19 @@ def _after_response(exchange: Exchange, body: Iterable[bytes], environ: WSGIEnvi
             exchange.end()  # none of the app's code is left to run: there is nothing to wait for
             return body
         return _SizedBody(exchange, body)
+    if _is_servers_file(body, environ.get("wsgi.file_wrapper")):
+        # The server sends a file of its own make by sendfile, but only the very object it made.
+        exchange.end()
+        return body
     return _Body(exchange, body)
+
+
+def _is_servers_file(body: object, file_wrapper: Any) -> bool:
+    """Whether the body is what the server's `wsgi.file_wrapper` makes of a file."""
+    if isinstance(file_wrapper, type):
+        return isinstance(body, file_wrapper)
+    # uWSGI's is a function that gives the file itself, which iterates line by line where it is not sent as such.
+    return file_wrapper is not None and hasattr(body, "read")
 
 
 class _Body:
