@@ -240,6 +240,11 @@ class Exchange:
                     draft.subject = self._reachable(draft.subject)
             self._client.send(written, self._surroundings(), self._address())
 
+    @property
+    def waits(self) -> bool:
+        """Whether ending it now would wait for the network: something was said, and `delivery="inline"`."""
+        return self._client.waits and self.context.has_calls
+
     def store(self) -> None:
         """Something was said, and bytes are about to go out. A durable outbox has it before anybody can know the
         answer, so that a process that dies now loses nothing of it."""

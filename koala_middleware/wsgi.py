@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from wsgiref.util import FileWrapper
 
 from koala_middleware.client import KoalaClient, client_for
 from koala_middleware.consent import require_sync
@@ -68,11 +69,14 @@ def _after_response(exchange: Exchange, body: Iterable[bytes], environ: WSGIEnvi
             exchange.end()  # none of the app's code is left to run: there is nothing to wait for
             return body
         return _SizedBody(exchange, body)
-    if _is_servers_file(body, environ.get("wsgi.file_wrapper")):
-        # The server sends a file of its own make by sendfile, but only the very object it made.
-        exchange.end()
-        return body
-    return _Body(exchange, body)
+    if not _is_servers_file(body, environ.get("wsgi.file_wrapper")):
+        return _Body(exchange, body)
+    if exchange.waits:
+        # In blocks: a file of uWSGI's own would iterate line by line.
+        return _Body(exchange, FileWrapper(body) if hasattr(body, "read") else body)  # type: ignore[arg-type]  # can be read
+    # The server sends a file of its own make by sendfile, but only the very object it made.
+    exchange.end()
+    return body
 
 
 def _is_servers_file(body: object, file_wrapper: Any) -> bool:

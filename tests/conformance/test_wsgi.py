@@ -92,6 +92,24 @@ def test_a_file_goes_to_the_server_as_the_very_object_it_made(
     koala_collector.wait_for(1)
 
 
+@pytest.mark.parametrize("file_wrapper", [FileWrapper, itself])
+def test_but_no_byte_of_it_waits_for_a_delivery_that_waits_for_the_network(
+    file_wrapper: Any, koala_collector: Collector
+) -> None:
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        environ["koala"].track("Downloaded")
+        start_response("200 OK", [])
+        return file_wrapper(io.BytesIO(b"two\nlines"))  # type: ignore[no-any-return]  # as above
+
+    site = with_koala(app, delivery="inline", endpoint=koala_collector.url)
+    server = Server(site, {**environment(), "wsgi.file_wrapper": file_wrapper})
+
+    assert next(iter(server.body)) == b"two\nlines"
+    assert koala_collector.batches == []
+    server.finish()
+    assert len(koala_collector.batches) == 1
+
+
 def test_a_body_of_known_length_still_has_it() -> None:
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:
         environ["koala"].track("Seen")
