@@ -195,8 +195,8 @@ class KoalaContext:
             message_id: Your own idempotency key; a second event with the same one is counted once.
             sent_at: When it happened, with a time zone; now when None.
             context: Added to what the request itself tells (page, user agent, …).
-            on_commit: Django only: say it when the database's transaction is committed, and never if it is
-                rolled back.
+            on_commit: Django only: say it when the database's transaction (`atomic()`) is committed, and never
+                if it is rolled back; at once where none is open.
         Raises:
             TypeError: an argument has the wrong type.
             ValueError: event is empty, sent_at has no time zone, or on_commit is asked for outside Django;

@@ -12,7 +12,6 @@ from time import monotonic
 from typing import Any, Protocol, Self
 
 from koala_middleware.address import visitor_address
-from koala_middleware.arguments import refuse_on_commit
 from koala_middleware.client import KoalaClient
 from koala_middleware.consent import ask, ask_async, permitted
 from koala_middleware.context import Consent, KoalaContext
@@ -310,7 +309,7 @@ class Exchange:
         self._client.notices.once(reason)
 
     def when_committed(self, then: Callable[[], None]) -> None:
-        refuse_on_commit(then)
+        self._client.when_committed(then)
 
     def event_fault(self, fault: str, *, counted: bool = True) -> None:
         self._client.event_fault(fault, counted=counted)

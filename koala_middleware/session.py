@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextvars import Token
 from typing import Generic, Protocol, Self, TypeVar
 
-from koala_middleware.arguments import refuse_on_commit
 from koala_middleware.context import AccountContext, Consent, KoalaContext, Owner, current
 from koala_middleware.wire import Person
 
@@ -60,7 +59,7 @@ class Session(Generic[Spoken]):
         self._receiver.notice(reason)
 
     def when_committed(self, then: Callable[[], None]) -> None:
-        refuse_on_commit(then)
+        self._receiver.when_committed(then)
 
     def event_fault(self, fault: str, *, counted: bool = True) -> None:
         self._receiver.event_fault(fault, counted=counted)

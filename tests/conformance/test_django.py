@@ -15,13 +15,14 @@ from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, alogin, alogou
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.core.checks import run_checks
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.template import Context, Engine
 from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import override_settings
 from django.urls import path
 
-from koala_middleware import koala
+from koala_middleware import KoalaContext, koala
 from koala_middleware.django import KoalaMiddleware, KoalaRequest
 from koala_middleware.testing import RecordedBatches
 
@@ -357,6 +358,63 @@ def test_who_has_signed_out_is_not_identified(view: Any, koala_events: RecordedB
         asyncio.run(adas_browser_asks())
 
     assert [(it.name, it.profile_id, it.email) for it in koala_events] == [("Signed Out", ADA, None)]
+
+
+# on_commit, where no atomic() is open
+
+
+def orders(request: KoalaRequest) -> HttpResponse:
+    request.koala.track("Ordered", on_commit=True)
+    return HttpResponse("thanks")
+
+
+async def orders_async(request: KoalaRequest) -> HttpResponse:
+    return orders(request)
+
+
+@pytest.mark.parametrize("view", [orders, orders_async], ids=["sync", "async"])
+def test_an_event_on_commit_is_said_at_once_where_there_is_no_transaction_and_asks_no_database(
+    view: Any, koala_events: RecordedBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections.settings["default"], "NAME", "/no/such/folder/db.sqlite3")
+
+    with site_of(view):
+        assert asyncio.run(asked(AsyncClient())) == "thanks"
+
+    koala_events.assert_tracked("Ordered", profile_id=ADA)
+
+
+def test_and_where_the_app_commits_by_itself(koala_events: RecordedBatches) -> None:
+    """Django tells nobody of such a commit."""
+
+    def by_itself(request: KoalaRequest) -> HttpResponse:
+        transaction.set_autocommit(False)
+        try:
+            return orders(request)
+        finally:
+            transaction.rollback()
+            transaction.set_autocommit(True)
+
+    with site_of(by_itself):
+        assert Client().get("/").content == b"thanks"
+
+    koala_events.assert_tracked("Ordered")
+
+
+def test_an_event_on_commit_may_come_after_the_response(koala_events: RecordedBatches) -> None:
+    kept: list[KoalaContext] = []
+
+    def view(request: KoalaRequest) -> HttpResponse:
+        kept.append(request.koala)
+        return HttpResponse()
+
+    with site_of(view):
+        Client().get("/")
+    with transaction.atomic():
+        kept[0].track("Shipped", on_commit=True)
+        assert not koala_events
+
+    koala_events.assert_tracked("Shipped", profile_id=kept[0].profile_id)
 
 
 class Substitute:
