@@ -267,6 +267,8 @@ class Exchange:
         judged = self._consent != "full" or (self._client.config.on_error != "send" and self._failed)
         owner = self if judged else self._client
         context.outlives(owner, self._reachable(context.person) if context.is_new else None)
+        if context.calls:  # of a thread that spoke since they were taken, and knew of no end yet
+            self.hand_over(context)
 
     @property
     def _failed(self) -> bool:

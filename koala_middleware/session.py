@@ -76,6 +76,8 @@ class Session(Generic[Spoken]):
         self.hand_over(self.context)
         # Without full consent the session stays to judge it; else the two would hold each other.
         self.context.outlives(self._receiver if self.consent_given == "full" else self)
+        if self.context.calls:  # of a thread that spoke since they were taken, and knew of no end yet
+            self.hand_over(self.context)
 
     def __enter__(self) -> Spoken:
         return self.begin()

@@ -8,8 +8,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.profiling import just_as
 
-from koala_middleware import KoalaClient, koala
+from koala_middleware import KoalaClient, KoalaContext, koala
 from koala_middleware.session import PersonSession
 
 if TYPE_CHECKING:
@@ -173,6 +174,18 @@ def test_what_a_thread_still_says_after_the_block_goes_out_at_once(
     ((_, body),) = bodies(client, endpoint)
     assert [event["event"] for event in body["events"]] == ["Report Written"]
     assert body.get("email") == (None if level == "anonymous" else "ada@example.com")
+
+
+def test_and_so_does_what_it_says_just_as_the_block_ends(endpoint: Endpoint) -> None:
+    client = endpoint.client()
+    with (
+        just_as(KoalaContext.outlives, lambda: person.track("Report Written")),
+        client.person(profile_id="p-1") as person,
+    ):
+        pass
+
+    ((_, body),) = bodies(client, endpoint)
+    assert [event["event"] for event in body["events"]] == ["Report Written"]
 
 
 def test_a_block_can_be_entered_again(endpoint: Endpoint) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.profiling import just_as
 
 from koala_middleware import KoalaContext
 
@@ -159,6 +160,17 @@ def test_what_is_said_after_the_exchange_still_belongs_to_its_person(site: Site)
         (answer.ko_id, "ada@example.com", ["identify"]),
         (answer.ko_id, "ada@example.com", ["Welcome Mail Sent"]),
     ]
+
+
+def test_what_a_thread_says_just_as_the_exchange_ends_is_not_lost(site: Site) -> None:
+    """After what was said has been taken, and before it is known that nobody will take any more."""
+    kept: list[KoalaContext] = []
+    site.handler = kept.append
+
+    with just_as(KoalaContext.outlives, lambda: kept[0].track("Said")):
+        site.get(**BROUGHT)
+
+    assert site.delivery.said == [(ID, None, ["Said"])]
 
 
 def test_an_untouched_exchange_sends_nothing(site: Site) -> None:

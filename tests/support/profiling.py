@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 
@@ -18,3 +18,17 @@ def profiled(note: Callable[[FrameType, str, Any], object]) -> Iterator[None]:
         yield
     finally:
         sys.setprofile(before)
+
+
+@contextmanager
+def just_as(entered: Callable[..., Any], then: Callable[[], object]) -> Iterator[None]:
+    """Within the block, what another thread would do at the moment that this one enters a function."""
+    assert isinstance(entered, FunctionType)
+    code = entered.__code__
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code is code:
+            then()
+
+    with profiled(note):
+        yield
