@@ -163,7 +163,9 @@ def _closed() -> None:
 def _amended(exchange: _DjangoExchange, response: HttpResponseBase) -> HttpResponseBase:
     exchange.status = response.status_code
     if exchange.amends():
-        exchange.amend(DjangoResponse(response))
+        head = DjangoResponse(response)
+        exchange.amend(head)
+        response = head.response
     if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
         _stream_in_context(exchange, response)
     if exchange.context.calls:
@@ -250,18 +252,23 @@ class DjangoHead(WsgiHead):
 
 
 class DjangoResponse:
-    """A response's head as Django holds it: cookies apart from headers, so that its test client sees ours."""
+    """A response's head as Django holds it: cookies apart from headers, so that its test client sees ours.
 
-    __slots__ = ("_response",)
+    Attributes:
+        response: The one to send: a copy once it is changed, since a site may return one and the same to everybody.
+    """
+
+    __slots__ = ("_may_be_kept", "response")
 
     def __init__(self, response: HttpResponseBase) -> None:
-        self._response = response
+        self.response = response
+        self._may_be_kept = not response.streaming  # a stream goes out once
 
     def values(self, name: str) -> list[str]:
-        return [self._response.headers[name]] if name in self._response.headers else []
+        return [self.response.headers[name]] if name in self.response.headers else []
 
     def sets_cookie(self, name: str) -> bool:
-        return name in self._response.cookies
+        return name in self.response.cookies
 
     def set_cookie(self, cookie: ProfileCookie) -> None:
         _, _, attributes = cookie.header().partition(";")
@@ -270,12 +277,28 @@ class DjangoResponse:
         for attribute in attributes.split(";"):
             name, _, value = attribute.strip().partition("=")
             morsel[name] = value or True
+        self._leave_the_kept_one()
+        cookies = self.response.cookies
         # Django keeps one cookie under each key; a cookie and its host-only twin have the same name.
-        key = f"{COOKIE_NAME} of {cookie.domain}" if COOKIE_NAME in self._response.cookies else COOKIE_NAME
-        self._response.cookies[key] = morsel
+        cookies[f"{COOKIE_NAME} of {cookie.domain}" if COOKIE_NAME in cookies else COOKIE_NAME] = morsel
 
     def set_header(self, name: str, value: str) -> None:
-        self._response.headers[name] = value
+        self._leave_the_kept_one()
+        self.response.headers[name] = value
+
+    def _leave_the_kept_one(self) -> None:
+        if self._may_be_kept:
+            self.response = _with_its_own_head(self.response)
+            self._may_be_kept = False
+
+
+def _with_its_own_head(response: HttpResponseBase) -> HttpResponseBase:
+    # Not copy.copy(), which leaves out what no pickle may have.
+    own: HttpResponseBase = object.__new__(type(response))
+    vars(own).update(vars(response))
+    own.headers = type(response.headers)(response.headers)
+    own.cookies = type(response.cookies)(response.cookies)
+    return own
 
 
 def loaded_config() -> KoalaConfig:

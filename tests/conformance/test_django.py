@@ -51,6 +51,34 @@ def test_a_users_test_may_override_settings_of_a_site_that_runs() -> None:
         assert cookies(site) == ["ko_id"]
 
 
+def test_a_site_that_keeps_one_response_for_everybody_gives_nobody_anothers_cookie() -> None:
+    kept = HttpResponse("hello", headers={"X-Page": "1"})
+    kept.set_cookie("theme", "dark")
+    before = kept.serialize_headers(), kept.cookies.output()
+
+    with override_settings(KOALA_PUBLIC_API_KEY="pk_test"):
+        site: Any = KoalaMiddleware(lambda _: kept)
+    first, second = (site(RequestFactory().get("/")) for _ in range(2))
+    known = site(RequestFactory().get("/", headers={"cookie": f"ko_id={ADA}"}))
+
+    assert first.cookies["ko_id"].value != second.cookies["ko_id"].value
+    assert first.cookies["theme"].value == "dark"
+    assert first.content == b"hello"
+    assert first.headers["Cache-Control"] == "private"
+    assert known is kept
+    assert (kept.serialize_headers(), kept.cookies.output()) == before
+
+
+def test_a_stream_is_amended_in_place_since_it_goes_out_once() -> None:
+    """What else hangs on the object, a file's clean-up say, is left alone."""
+    stream = StreamingHttpResponse([b"hello"])
+    with override_settings(KOALA_PUBLIC_API_KEY="pk_test"):
+        site: Any = KoalaMiddleware(lambda _: stream)
+
+    assert site(RequestFactory().get("/")) is stream
+    assert list(stream.cookies) == ["ko_id"]
+
+
 def messages(**settings: Any) -> list[tuple[str | None, str, str | None]]:
     with override_settings(**settings):
         return [(it.id, it.msg, it.hint) for it in run_checks() if str(it.id).startswith("koala.")]
