@@ -51,7 +51,8 @@ class KoalaMiddleware:
             lifespan = scope["type"] == "lifespan"
             await self.app(scope, receive, self._closing(send) if lifespan else send)
             return
-        exchange = _AsgiExchange(self.client, asgi_cookies(scope), AsgiHead, scope)
+        opened = scope, scope.get("path", "/")
+        exchange = _AsgiExchange(self.client, asgi_cookies(scope), _head_as_opened, opened)
         exchange.server_send = send
         if self.client.asks_consent:
             await exchange.ask_consent_async()
@@ -77,6 +78,11 @@ class KoalaMiddleware:
             await send(message)
 
         return send_and_close
+
+
+def _head_as_opened(opened: tuple[Scope, str]) -> AsgiHead:
+    """Of a scope and its path when it came: a router may assign the rest of it, Litestar's say, and leave it so."""
+    return AsgiHead(*opened)
 
 
 class _AsgiExchange(Exchange):

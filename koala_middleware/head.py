@@ -41,12 +41,17 @@ class RequestHead(Protocol):
 
 
 class AsgiHead:
-    """A request as ASGI's connection scope."""
+    """A request as ASGI's connection scope.
 
-    __slots__ = ("_fields", "_scope")
+    Args:
+        path: As the server gave it, where the app may have assigned another one since; else the scope's.
+    """
 
-    def __init__(self, scope: MutableMapping[str, Any]) -> None:
+    __slots__ = ("_fields", "_scope", "path")
+
+    def __init__(self, scope: MutableMapping[str, Any], path: str | None = None) -> None:
         self._scope = scope
+        self.path = str(scope["path"]) if path is None else path
         self._fields: dict[bytes, bytes] | None = None
 
     @property
@@ -56,10 +61,6 @@ class AsgiHead:
     @property
     def scheme(self) -> str:
         return str(self._scope.get("scheme", "http"))
-
-    @property
-    def path(self) -> str:
-        return str(self._scope["path"])
 
     @property
     def user(self) -> object:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from conformance.handlers import OnPurposeError
 from conformance.sites import FRAMEWORKS, Framework, Site
+from litestar import Litestar, asgi
+from litestar.types import Receive, Scope, Send
 from websockets.sync.client import connect
 
 from koala_middleware import koala
@@ -377,6 +379,23 @@ def in_order(app: Any, violations: list[str]) -> Any:
         await app(scope, receive, checking)
 
     return checked
+
+
+@asgi("/legacy", is_mount=True, copy_scope=True)
+async def legacy(scope: Scope, receive: Receive, send: Send) -> None:
+    """Litestar's mounts find the rest of their path in the same scope, and it stays there."""
+    scope["koala"].track("Seen")  # type: ignore[typeddict-item]  # the middleware's
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@pytest.mark.parametrize("path", ["/legacy/deep/page", "/legacy/deep/page/"])
+def test_a_path_that_the_app_rewrites_is_still_the_visitors(path: str, koala_collector: Collector) -> None:
+    app = delivering(Litestar([legacy], openapi_config=None), koala_collector, exclude_paths=["/legacy/*"])
+
+    assert cookies(asked(app, {"path": path})) == []
+    [batch] = koala_collector.wait_for(1)
+    assert batch["events"][0]["context"]["page"]["path"] == path
 
 
 def test_a_scope_without_headers_as_some_tests_make_it_is_served() -> None:
