@@ -1,7 +1,7 @@
 """Secrets within texts, by what they look like: tokens, keys, passwords in URLs, secret `name=value` pairs.
 
 Every pattern takes time linear in the text: a run of characters is entered at its beginning only, and nothing
-that repeats can be divided in two ways.
+that repeats can be divided in two ways. What runs to a far end (a quote, the last @) is not begun again before it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from koala_middleware.scrub.cards import without_cards
 from koala_middleware.scrub.names import verdict_on
 from koala_middleware.values import MASK
 
-_SHORTEST_SECRET = 13  # characters: a card number, "Bearer abc123"; but a pair can be as short as "pwd=x"
+_SHORTEST_SECRET = 12  # characters, of those without "=", ":" or "%": a JWT; but a pair can be "pwd=x"
 
 # Most texts hold no secret, and are told by this one search. It looks for what is rarest in each kind of
 # secret, and each branch begins with one plain character, so that it skips from one to the next.
 _MAY_HOLD_SECRET = re.compile(
-    r"""_[A-Za-z0-9_]{13}|-[A-Za-z0-9]{13}|-----B|xox|SG[.]|y(?:J|a29)|A(?:KIA|SIA|Iza)|"""
+    r"""_[A-Za-z0-9_-]{16}|-(?<=(?:[rs]k|at|pi)-)[A-Za-z0-9_-]{16}|-----B|xox|SG[.]|y(?:J|a29)|A(?:KIA|SIA|Iza)|"""
     r"""B(?:earer|EARER|asic|ASIC)|b(?:earer|asic)|=|@|%3D|%3d|" ?:|' ?:|"""
     r"""4[0-9 -]{11}|5[0-9 -]{11}|3[0-9 -]{11}|6[0-9 -]{11}|2[0-9 -]{11}|8[0-9 -]{11}"""
 )
@@ -43,25 +43,45 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-_URL_PASSWORD = re.compile(r"(?<=://)[^\s/@:?#]*+:[^\s/@?#]++(?=@)")
-# `name=` in a URL's query, a form or a cookie, in a query inside a query too, and `"name": ` in JSON.
-_NAME_OF_VALUE = re.compile(
+# Passwords are written into URLs as they are: with @ and /, so the last @ of the run ends one.
+_URL_PASSWORD = re.compile(
     r"""
-    (?: %[0-9A-Fa-f]{2} | (?<![A-Za-z0-9_.-]) ) ([A-Za-z_][A-Za-z0-9_.-]*+)
-    (?: = | %3[Dd] | ["']\ ?:\ ?["']? )
+    (?<=://) (?!\[) [^\s/:?#"]*+ :  # a user, perhaps as an email address; no IPv6 address, nothing masked
+    (?! [0-9]{1,5} [/?#] )          # no port
+    (?: (?: [^\s":@]++ | :(?!//) )*+ @ )++
     """,
     re.VERBOSE,
 )
-_VALUE = re.compile(r"""[^\s&;,"'<>#]++""")
+# `name=` in a URL's query, a form or a cookie, in a query inside a query too, and `"name": ` in JSON; with the
+# quote that opens the value.
+_NAME_OF_VALUE = re.compile(
+    r"""
+    (?: %[0-9A-Fa-f]{2} | (?<![A-Za-z0-9_.-]) ) ([A-Za-z_][A-Za-z0-9_.-]*+)
+    (?: = | %3[Dd] | ["']\ ?:\ ? ) ["']?
+    """,
+    re.VERBOSE,
+)
+# To the quote that closes it; where there is none the text was cut, and all that is left of it.
+_VALUE = re.compile(
+    r"""
+      (?<=") (?: [^"\\]++ | (?s:\\.?) )++
+    | (?<=') (?: [^'\\]++ | (?s:\\.?) )++
+    | [^\s&;,"'<>#]++
+    """,
+    re.VERBOSE,
+)
 
 
 def masked(text: str) -> str:
     """The text without its secrets; most often the text itself."""
     if len(text) < _SHORTEST_SECRET:
-        return _without_secret_pairs(text) if "=" in text else text
-    if _MAY_HOLD_SECRET.search(text) is None:
-        return text
-    text = _URL_PASSWORD.sub(MASK, _TOKEN.sub(MASK, text))
+        return without_secrets(text) if "=" in text or ":" in text or "%" in text else text
+    return text if _MAY_HOLD_SECRET.search(text) is None else without_secrets(text)
+
+
+def without_secrets(text: str) -> str:
+    """The same, however long it takes to look."""
+    text = _URL_PASSWORD.sub(f"{MASK}@", _TOKEN.sub(MASK, text))
     return without_cards(_without_secret_pairs(text), MASK)
 
 
