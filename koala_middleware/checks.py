@@ -22,13 +22,12 @@ Network = IPv4Network | IPv6Network
 CookieDomain = Literal["auto"] | str | tuple[str, ...] | None
 
 _ON = frozenset({"1", "true", "yes", "on"})
-_OFF = frozenset({"0", "false", "no", "off", ""})
+_OFF = frozenset({"0", "false", "no", "off"})
 _KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _SHORTEST_SIGNING_KEY = 16
 _UNFIT_FOR_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 _NAMED_OBJECT = re.compile(r"[\w.]+:\w+")
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
-_NOTHING = frozenset({"", "none"})
 
 
 class Refused(ValueError):  # noqa: N818  (read as a sentence: `raise Refused("a number")`)
@@ -134,10 +133,10 @@ def one_of(*words: str) -> Callable[[object], Any]:
 
 
 def maybe(check: Callable[[object], Any]) -> Callable[[object], Any]:
-    """The same check, and None for "not set"; an empty text counts as None."""
+    """The same check, and None for "not set"; a text that is empty or blank counts as None."""
 
     def checked(value: object) -> Any:
-        return None if value is None or value == "" else check(value)
+        return None if value is None or (isinstance(value, str) and not value.strip()) else check(value)
 
     return checked
 
@@ -187,8 +186,9 @@ def networks(value: object) -> tuple[Network, ...]:
 
 
 def directory(value: object) -> str:
-    if isinstance(value, str | PathLike) and isinstance(path := fspath(value), str) and path:
-        return path
+    path = fspath(value) if isinstance(value, str | PathLike) else None
+    if isinstance(path, str) and path.strip():
+        return path.strip()
     raise Refused('a directory, such as "/var/lib/app/koala"')
 
 
@@ -243,7 +243,7 @@ def rates_by_event(value: object) -> Mapping[str, float]:
 
 def cookie_domain(value: object) -> CookieDomain:
     """`"auto"`, None for host-only, one domain, or several (in a text separated by commas)."""
-    if value is None or (isinstance(value, str) and value.strip().lower() in _NOTHING):
+    if value is None or (isinstance(value, str) and value.strip().lower() == "none"):
         return None
     if isinstance(value, str) and "," not in value:
         return "auto" if value.strip().lower() == "auto" else _one_domain(value)

@@ -300,7 +300,7 @@ class KoalaConfig:
         Args:
             keywords: `{"cookie_domain": "example.com"}`, as given to the middleware.
             framework: `{"KOALA_COOKIE_DOMAIN": "example.com"}`; other keys are ignored.
-            environment: the same in text; `os.environ` when None.
+            environment: the same in text, where what is empty or blank is not given; `os.environ` when None.
         Raises:
             TypeError: a keyword is no setting.
             KoalaConfigError: a value is missing or malformed.
@@ -346,10 +346,11 @@ def _mention_misspelt(names: Iterable[str]) -> None:
 
 
 def _from_environment(environment: Mapping[str, str]) -> Mapping[str, object]:
+    """What is given there; a variable that is empty or blank gives nothing."""
     found: dict[str, object] = {}
     for declared in fields(KoalaConfig):
-        text = environment.get(PREFIX + declared.name.upper())
-        if text is not None:
+        text = environment.get(PREFIX + declared.name.upper(), "").strip()
+        if text:
             found[declared.name] = _split(text) if declared.metadata["several"] else text
     return found
 

@@ -81,7 +81,7 @@ def _register_relay(subcommands: Subcommands) -> None:
 def _directories(arguments: argparse.Namespace) -> list[Path]:
     from koala_middleware.delivery.inspection import keys  # noqa: PLC0415  (only when it runs)
 
-    outbox = arguments.outbox or os.environ.get("KOALA_OUTBOX")
+    outbox = arguments.outbox or os.environ.get("KOALA_OUTBOX", "").strip()
     if not outbox:
         raise SystemExit("Which outbox? Give --outbox DIRECTORY or set KOALA_OUTBOX.")
     if not Path(outbox).is_dir():

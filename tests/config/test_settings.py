@@ -59,6 +59,15 @@ def test_each_setting_has_one_name_in_all_three_places() -> None:
     )
 
 
+@pytest.mark.parametrize("empty", ["", " ", "\n"])
+def test_an_empty_variable_of_the_environment_is_none_at_all(empty: str) -> None:
+    """As a compose file's `KOALA_SCRUB: ${KOALA_SCRUB}` makes it."""
+    environment = {PREFIX + declared.name.upper(): empty for declared in fields(KoalaConfig)}
+
+    assert loaded({}, {}, environment) == loaded()
+    assert loaded({}, {"KOALA_MINT": "never"}, environment).mint == "never"
+
+
 def test_other_settings_of_the_framework_are_none_of_ours() -> None:
     assert loaded(framework={"DEBUG": True, "SECRET_KEY": "…", "KOALAS": 3}) == loaded()
 
@@ -142,7 +151,7 @@ def test_a_configuration_does_not_change() -> None:
         loaded().mint = "always"  # type: ignore[misc]  # what the test is about
 
 
-@pytest.mark.parametrize("off", ["0", "false", "no", "off", "False", "", False])
+@pytest.mark.parametrize("off", ["0", "false", "no", "off", "False", False])
 def test_enabled_can_be_switched_off_in_words_and_needs_no_key_then(off: object) -> None:
     config = KoalaConfig.load({}, {"KOALA_ENABLED": off}, {})
 
@@ -166,6 +175,8 @@ REFUSED = [
     ("endpoint", "https://example.com:99999", "'https://example.com:99999'", "http(s) URL"),
     ("endpoint", "https://example.com/?a=1", "'https://example.com/?a=1'", "without query"),
     ("endpoint", b"https://example.com", "a bytes", "http(s) URL"),
+    ("enabled", "", "''", "True or False"),
+    ("scrub", " ", "' '", "True or False"),
     ("enabled", "perhaps", "'perhaps'", "True or False"),
     ("enabled", 2, "2", "True or False"),
     ("cookie_secure", None, "missing", "True or False"),
@@ -202,6 +213,7 @@ REFUSED = [
     ("cookie_domain", [], "[]", '"auto"'),
     ("cookie_domain", [5], "[5]", '"auto"'),
     ("cookie_domain", 5, "5", '"auto"'),
+    ("cookie_domain", "", "''", "None for host-only"),
     ("cookie_domain", ["example.com", "auto"], "['example.com', 'auto']", "at least two labels"),
     ("transport", "smtp", "'smtp'", '"http", "curl", "celery", "kafka", "redis"'),
     ("celery_app", "proj.celery", "'proj.celery'", '"proj.celery:app"'),
@@ -299,7 +311,6 @@ TAKEN = [
     ("cookie_domain", "example.com, example.org", ("example.com", "example.org")),
     ("cookie_domain", None, None),
     ("cookie_domain", "none", None),
-    ("cookie_domain", "", None),
     ("endpoint", " http://127.0.0.1:8600/ ", "http://127.0.0.1:8600"),
     ("endpoint", "https://[::1]:8600/koala/", "https://[::1]:8600/koala"),
     ("cookie_secure", "Yes", True),
@@ -307,6 +318,8 @@ TAKEN = [
     ("concurrency", "8", 8),
     ("consent", "", None),
     ("outbox", "", None),
+    ("outbox", " ", None),
+    ("outbox", "/var/lib/app/koala\n", "/var/lib/app/koala"),
     ("celery_app", " proj.celery:app ", "proj.celery:app"),
     ("broker_options", '{"socket_keepalive": true}', {"socket_keepalive": True}),
     ("queue", "site.koala", "site.koala"),

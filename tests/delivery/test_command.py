@@ -50,6 +50,14 @@ def test_status_counts_what_is_there(outbox: Path, capsys: Said) -> None:
     assert "0 files in use" in said
 
 
+def test_the_environments_outbox_is_read_as_the_app_reads_it(
+    outbox: Path, monkeypatch: pytest.MonkeyPatch, capsys: Said
+) -> None:
+    monkeypatch.setenv("KOALA_OUTBOX", f"{outbox}\n")
+    assert main(["outbox", "status"]) == 0
+    assert capsys.readouterr().out.startswith("pk_test: 3 wait")
+
+
 def test_status_sees_who_is_alive(outbox: Path, deliver: Deliver, batch: MakeBatch, capsys: Said) -> None:
     living = deliver(outbox=outbox, flush_interval=6000)
     living.put(batch("ada", 1))
