@@ -21,10 +21,14 @@ from koala_middleware.domain import host_name, registrable_domain
 Network = IPv4Network | IPv6Network
 CookieDomain = Literal["auto"] | str | tuple[str, ...] | None
 
+HIDDEN = "hidden (it is a secret, or may hold one)"  # in an error, in the value's place
+
 _ON = frozenset({"1", "true", "yes", "on"})
 _OFF = frozenset({"0", "false", "no", "off"})
 _KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _SHORTEST_SIGNING_KEY = 16
+_LONGEST_SHOWN = 80
+_MAY_HOLD_SECRET = re.compile("[@?#]")  # in a URL: before or after them stand passwords and tokens
 _UNFIT_FOR_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 _NAMED_OBJECT = re.compile(r"[\w.]+:\w+")
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -41,6 +45,16 @@ class Refused(ValueError):  # noqa: N818  (read as a sentence: `raise Refused("a
         self.secret = secret
         super().__init__(expected)
 
+    def shown(self, value: object) -> str:
+        """The value as an error may show it."""
+        if self.secret:
+            return HIDDEN
+        if value is None:
+            return "missing"
+        telling = isinstance(value, str | int | float | list | tuple)
+        text = repr(value) if telling else f"a {type(value).__name__}"
+        return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+
 
 def switch(value: object) -> bool:
     if isinstance(value, bool):
@@ -51,10 +65,11 @@ def switch(value: object) -> bool:
 
 
 def api_key(value: object) -> str:
-    if isinstance(value, str) and value.strip().startswith("sk_"):
+    key = value.strip() if isinstance(value, str) else ""
+    if _KEY.fullmatch(key) and not key.startswith("sk_"):
+        return key
+    if "sk_" in str(value):
         raise Refused('the public key, which begins with "pk_": a secret key has no place here', secret=True)
-    if isinstance(value, str) and _KEY.fullmatch(value.strip()):
-        return value.strip()
     raise Refused('the key as your workspace shows it, such as "pk_1a2b3c" (letters, digits and . _ ~ -)')
 
 
@@ -83,17 +98,18 @@ def text(value: object) -> str:
 def url(value: object) -> str:
     """An http(s) base URL; comes back without its trailing slash."""
     expected = 'an http(s) URL without query, such as "https://collector.example.com"'
+    refused = Refused(expected, secret=_MAY_HOLD_SECRET.search(str(value)) is not None)
     if not isinstance(value, str) or _UNFIT_FOR_URLS.search(value.strip()):
-        raise Refused(expected)
+        raise refused
     try:
         parts = urlsplit(value.strip())
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:
-        raise Refused(expected, secret="@" in value) from None
+        raise refused from None
     if parts.username is not None:
         raise Refused(expected.replace("query", "user and password"), secret=True)
     if not usable or parts.query or parts.fragment:
-        raise Refused(expected)
+        raise refused
     return value.strip().rstrip("/")
 
 

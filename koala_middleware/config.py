@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from koala_middleware import checks
-from koala_middleware.checks import CookieDomain, Network, Refused
+from koala_middleware.checks import HIDDEN, CookieDomain, Network, Refused
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.notices import Notices
 
@@ -22,7 +22,6 @@ PREFIX = "KOALA_"
 HOSTED_ENDPOINT = "https://api.getkoala.com"
 HOSTED_APP = "https://app.getkoala.com"
 
-_LONGEST_SHOWN = 80
 _ALIKE = 0.7  # of difflib's 0 to 1: a slip of the finger or two
 _notices = Notices()
 
@@ -274,7 +273,7 @@ class KoalaConfig:
         if given is None:
             raise KoalaConfigError(setting_, "missing", f'{expected}, for transport="{transport}"')
         if transport == "redis" and not given.startswith(("redis://", "rediss://", "unix://")):
-            raise KoalaConfigError(setting_, "hidden (it is a secret)", expected)
+            raise KoalaConfigError(setting_, HIDDEN, expected)
 
     def _checked(self, declared: Field[Any]) -> object:
         given = getattr(self, declared.name)
@@ -283,9 +282,7 @@ class KoalaConfig:
         try:
             return declared.metadata["check"](given)
         except Refused as refused:
-            shown = (
-                "hidden (it is a secret)" if declared.metadata["secret"] or refused.secret else _shown(given)
-            )
+            shown = HIDDEN if declared.metadata["secret"] else refused.shown(given)
             raise KoalaConfigError(declared.name, shown, str(refused)) from None
 
     @classmethod
@@ -357,10 +354,3 @@ def _from_environment(environment: Mapping[str, str]) -> Mapping[str, object]:
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "missing"
-    text = repr(value) if isinstance(value, str | int | float | list | tuple) else f"a {type(value).__name__}"
-    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"

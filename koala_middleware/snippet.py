@@ -47,4 +47,4 @@ def _checked(name: str, check: Callable[[object], Any], value: object) -> str:
     try:
         return str(check(value))
     except checks.Refused as refused:
-        raise KoalaConfigError(name, repr(value), str(refused)) from None
+        raise KoalaConfigError(name, refused.shown(value), str(refused)) from None

@@ -43,6 +43,7 @@ def test_a_nonce_with_markup_in_it_stays_an_attribute() -> None:
     [
         pytest.param("pk_1/../x", "https://example.com", "public_api_key is 'pk_1/../x', expected", id="key"),
         pytest.param("pk_1", "javascript:alert(1)", "endpoint is 'javascript:alert", id="no http address"),
+        pytest.param("sk_1", "https://example.com", "public_api_key is hidden", id="secret key"),
         pytest.param("pk_1", "", "endpoint is '', expected an http", id="no address"),
     ],
 )

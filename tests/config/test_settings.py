@@ -173,7 +173,7 @@ REFUSED = [
     ("endpoint", "https://", "'https://'", "http(s) URL"),
     ("endpoint", "https://exa mple.com", "'https://exa mple.com'", "http(s) URL"),
     ("endpoint", "https://example.com:99999", "'https://example.com:99999'", "http(s) URL"),
-    ("endpoint", "https://example.com/?a=1", "'https://example.com/?a=1'", "without query"),
+    ("endpoint", "https://example.com/?a=1", "hidden", "without query"),
     ("endpoint", b"https://example.com", "a bytes", "http(s) URL"),
     ("enabled", "", "''", "True or False"),
     ("scrub", " ", "' '", "True or False"),
@@ -244,9 +244,12 @@ def test_a_malformed_setting_is_named_with_its_value_and_what_is_expected(
     assert len(message) < 500
 
 
-def test_a_secret_key_given_for_the_public_one_is_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "key", ["sk_live_1a2b3c", "Bearer sk_live_1a2b3c", "'sk_live_1a2b3c'", ["sk_live_1a2b3c"]]
+)
+def test_a_secret_key_given_for_the_public_one_is_refused_and_not_repeated(key: object) -> None:
     with pytest.raises(KoalaConfigError) as raised:
-        loaded({"public_api_key": "sk_live_1a2b3c"})
+        loaded({"public_api_key": key})
 
     assert "1a2b3c" not in str(raised.value)
     assert 'begins with "pk_"' in str(raised.value)
@@ -258,6 +261,24 @@ def test_a_password_in_the_endpoint_is_refused_and_not_repeated() -> None:
 
     assert "hunter2" not in str(raised.value)
     assert "without user and password" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "ada:hunter2@collector.example.com",
+        "https://ada: hunter2@collector.example.com",
+        "https://ada:hunter2@[collector.example.com",
+        "https://collector.example.com/?token=hunter2",
+        "https://collector.example.com/#hunter2",
+        ["https://ada:hunter2@collector.example.com"],
+    ],
+)
+def test_whatever_else_is_wrong_with_the_endpoint_a_secret_in_it_is_not_repeated(endpoint: object) -> None:
+    with pytest.raises(KoalaConfigError, match=r"^endpoint is hidden") as raised:
+        loaded({"endpoint": endpoint})
+
+    assert "hunter2" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
