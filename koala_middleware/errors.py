@@ -15,17 +15,20 @@ class KoalaConfigError(KoalaError, ValueError):
 
     Attributes:
         setting: The setting's name as a keyword, `"cookie_domain"`.
+        given: What it was given, as it may be shown: `"'http://example.com'"`, `"missing"`.
         expected: What the setting takes, in words.
+        what_to_do: A sentence.
     """
 
     def __init__(self, setting: str, given: str, expected: str) -> None:
         self.setting = setting
+        self.given = given
         self.expected = expected
-        super().__init__(
-            f"{setting} is {given}, expected {expected}. "
+        self.what_to_do = (
             f"Set {setting}=… where you add the middleware, or KOALA_{setting.upper()} in the framework's "
             f"settings or the environment."
         )
+        super().__init__(f"{setting} is {given}, expected {expected}. {self.what_to_do}")
 
 
 class KoalaNotInstalledError(KoalaError, RuntimeError):

@@ -31,8 +31,9 @@ def _malformed() -> Iterator[CheckMessage]:
     try:
         loaded_config()
     except KoalaConfigError as error:
-        said, _, what_to_do = str(error).partition(". ")
-        yield Error(f"{PREFIX}{error.setting.upper()}: {said}.", hint=what_to_do, id="koala.E001")
+        name = PREFIX + error.setting.upper()
+        said = f"{name}: {error.setting} is {error.given}, expected {error.expected}."
+        yield Error(said, hint=error.what_to_do, id="koala.E001")
 
 
 def _not_installed() -> Iterator[CheckMessage]:

@@ -99,6 +99,17 @@ def test_a_malformed_setting_is_an_error_with_the_way_out() -> None:
     assert "KOALA_COOKIE_DOMAIN" in hint
 
 
+def test_a_missing_key_is_said_whole_before_the_way_out() -> None:
+    [(_, said, hint)] = messages(MIDDLEWARE=INSTALLED)
+
+    assert said == (
+        "KOALA_PUBLIC_API_KEY: public_api_key is missing, expected the key as your workspace shows it, "
+        'such as "pk_1a2b3c" (letters, digits and . _ ~ -).'
+    )
+    assert hint
+    assert hint.startswith("Set public_api_key=… where you add the middleware")
+
+
 def test_a_missing_middleware_is_a_warning() -> None:
     [(check, _, hint)] = messages(KOALA_PUBLIC_API_KEY="pk_test", MIDDLEWARE=[])
 
