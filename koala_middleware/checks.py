@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from os import PathLike, fspath
 from typing import Any, Literal
@@ -31,6 +30,7 @@ _LONGEST_SHOWN = 80
 _MAY_HOLD_SECRET = re.compile("[@?#]")  # in a URL: before or after them stand passwords and tokens
 _UNFIT_FOR_URLS = re.compile(r"[\s\x00-\x1f\x7f]")
 _NAMED_OBJECT = re.compile(r"[\w.]+:\w+")
+_AS_TEXT = "(in the environment a JSON object)"
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -51,7 +51,7 @@ class Refused(ValueError):  # noqa: N818  (read as a sentence: `raise Refused("a
             return HIDDEN
         if value is None:
             return "missing"
-        telling = isinstance(value, str | int | float | list | tuple)
+        telling = isinstance(value, str | int | float | list | tuple | dict)
         text = repr(value) if telling else f"a {type(value).__name__}"
         return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
 
@@ -224,13 +224,10 @@ def broker(value: object) -> str:
 
 
 def options(value: object) -> Mapping[str, Any]:
-    """A mapping, or the same as a JSON object in a text."""
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = json.loads(value)
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return dict(value)
-    raise Refused("a mapping of names to values (in the environment a JSON object)", secret=True)
+    try:
+        return dict(_by_name(value))
+    except ValueError:
+        raise Refused(f"a mapping of names to values {_AS_TEXT}", secret=True) from None
 
 
 def queue_name(value: object) -> str:
@@ -240,21 +237,33 @@ def queue_name(value: object) -> str:
 
 
 def properties_by_event(value: object) -> Mapping[str, tuple[str, ...]]:
-    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
-        raise Refused('a mapping of event names to property names, such as {"Signed Up": ["plan"]}')
-    return {name: texts(properties) for name, properties in value.items()}
+    try:
+        return {name: texts(properties) for name, properties in _by_name(value).items()}
+    except ValueError:
+        expected = 'a mapping of event names to lists of property names, such as {"Paid": ["amount"]}'
+        raise Refused(f"{expected} {_AS_TEXT}") from None
 
 
 def rates_by_event(value: object) -> Mapping[str, float]:
-    expected = 'a mapping of event names to rates from 0 to 1, such as {"Scrolled": 0.1}'
-    if not isinstance(value, Mapping):
-        raise Refused(expected)
-    for name, rate in value.items():
-        if not isinstance(name, str) or isinstance(rate, bool) or not isinstance(rate, int | float):
-            raise Refused(expected)
-        if not 0 <= rate <= 1:
-            raise Refused(expected)
-    return dict(value)
+    try:
+        return {name: _share(rate) for name, rate in _by_name(value).items()}
+    except ValueError:
+        expected = 'a mapping of event names to rates from 0 to 1, such as {"Scrolled": 0.1}'
+        raise Refused(f"{expected} {_AS_TEXT}") from None
+
+
+def _share(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise Refused("a number from 0 to 1")
+    return value
+
+
+def _by_name(value: object) -> Mapping[str, Any]:
+    """A mapping of texts, or the same as a JSON object in a text. Raises ValueError where it is neither."""
+    given = json.loads(value) if isinstance(value, str) else value
+    if isinstance(given, Mapping) and all(isinstance(name, str) for name in given):
+        return given
+    raise Refused("a mapping")
 
 
 def cookie_domain(value: object) -> CookieDomain:

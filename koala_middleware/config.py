@@ -35,10 +35,28 @@ _ENGINES = {
 
 
 def setting(
-    default: Any, check: Callable[[object], Any], about: str, *, several: bool = False, secret: bool = False
+    default: Any,
+    check: Callable[[object], Any],
+    about: str,
+    *,
+    several: bool = False,
+    secret: bool = False,
+    in_environment: bool = True,
 ) -> Any:
-    """One setting. `several`: the environment's text is split at commas; `secret`: never shown, nowhere."""
-    metadata = {"check": check, "about": about, "several": several, "secret": secret}
+    """One setting.
+
+    Args:
+        several: The environment's text is split at commas.
+        secret: Never shown, nowhere.
+        in_environment: A text can say what it takes.
+    """
+    metadata = {
+        "check": check,
+        "about": about,
+        "several": several,
+        "secret": secret,
+        "in_environment": in_environment,
+    }
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -92,7 +110,10 @@ class KoalaConfig:
 
     # Consent
     consent: Callable[..., Any] | None = setting(
-        None, checks.maybe(checks.function), 'A function of the request: "full", "anonymous" or "none".'
+        None,
+        checks.maybe(checks.function),
+        'A function of the request: "full", "anonymous" or "none".',
+        in_environment=False,
     )
     honour_gpc: bool = setting(False, checks.switch, 'Treats the browser\'s "Sec-GPC: 1" as consent "none".')
     clear_on_withdrawal: bool = setting(
@@ -124,6 +145,7 @@ class KoalaConfig:
         None,
         checks.maybe(checks.function),
         "Sees each batch before it leaves: returns it, changed or not, or None.",
+        in_environment=False,
     )
     scrub: bool = setting(
         True, checks.switch, "Masks passwords, tokens, card numbers and the like, at any depth."
@@ -248,7 +270,7 @@ class KoalaConfig:
         "drop-new", checks.one_of("drop-new", "drop-old"), "What goes when the outbox is full."
     )
     on_delivery: Callable[..., Any] | None = setting(
-        None, checks.maybe(checks.function), "Called with the outcome of each batch."
+        None, checks.maybe(checks.function), "Called with the outcome of each batch.", in_environment=False
     )
     alarm_after: float = setting(
         300.0, checks.seconds(1), "Entries wait and nothing was delivered for so long: health turns bad."
@@ -283,7 +305,9 @@ class KoalaConfig:
             return declared.metadata["check"](given)
         except Refused as refused:
             shown = HIDDEN if declared.metadata["secret"] else refused.shown(given)
-            raise KoalaConfigError(declared.name, shown, str(refused)) from None
+            raise KoalaConfigError(
+                declared.name, shown, str(refused), in_environment=declared.metadata["in_environment"]
+            ) from None
 
     @classmethod
     def load(

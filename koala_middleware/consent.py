@@ -29,7 +29,10 @@ def require_sync(config: KoalaConfig) -> None:
     function = config.consent
     if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004  (may it be awaited, not may it be called)
         raise KoalaConfigError(
-            "consent", "an async function", "a plain one, since this app runs under WSGI and cannot await"
+            "consent",
+            "an async function",
+            "a plain one, since this app runs under WSGI and cannot await",
+            in_environment=False,
         )
 
 

@@ -20,13 +20,13 @@ class KoalaConfigError(KoalaError, ValueError):
         what_to_do: A sentence.
     """
 
-    def __init__(self, setting: str, given: str, expected: str) -> None:
+    def __init__(self, setting: str, given: str, expected: str, *, in_environment: bool = True) -> None:
         self.setting = setting
         self.given = given
         self.expected = expected
         self.what_to_do = (
             f"Set {setting}=… where you add the middleware, or KOALA_{setting.upper()} in the framework's "
-            f"settings or the environment."
+            f"settings{' or the environment' if in_environment else ''}."
         )
         super().__init__(f"{setting} is {given}, expected {expected}. {self.what_to_do}")
 

@@ -68,6 +68,31 @@ def test_an_empty_variable_of_the_environment_is_none_at_all(empty: str) -> None
     assert loaded({}, {"KOALA_MINT": "never"}, environment).mint == "never"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("sample_rate", '{"Scrolled": 0.1}', {"Scrolled": 0.1}),
+        ("allow_properties", '{"Paid": ["amount"]}', {"Paid": ("amount",)}),
+        ("broker_options", '{"socket_keepalive": true}', {"socket_keepalive": True}),
+    ],
+)
+def test_a_mapping_in_the_environment_is_json(name: str, text: str, value: object) -> None:
+    assert getattr(loaded({}, {}, {PREFIX + name.upper(): text}), name) == value
+
+    with pytest.raises(KoalaConfigError, match=r"\(in the environment a JSON object\)"):
+        loaded({}, {}, {PREFIX + name.upper(): text[:-1]})
+
+
+@pytest.mark.parametrize("name", ["consent", "before_send", "on_delivery"])
+def test_a_function_is_not_asked_of_the_environment(name: str) -> None:
+    with pytest.raises(KoalaConfigError, match=f"^{name} is 'full', expected a function") as raised:
+        loaded({}, {}, {PREFIX + name.upper(): "full"})
+
+    assert raised.value.what_to_do == (
+        f"Set {name}=… where you add the middleware, or KOALA_{name.upper()} in the framework's settings."
+    )
+
+
 def test_other_settings_of_the_framework_are_none_of_ours() -> None:
     assert loaded(framework={"DEBUG": True, "SECRET_KEY": "…", "KOALAS": 3}) == loaded()
 
@@ -218,6 +243,11 @@ REFUSED = [
     ("transport", "smtp", "'smtp'", '"http", "curl", "celery", "kafka", "redis"'),
     ("celery_app", "proj.celery", "'proj.celery'", '"proj.celery:app"'),
     ("celery_app", 5, "5", '"proj.celery:app"'),
+    ("allow_properties", {"Paid": "amount"}, "{'Paid': 'amount'}", '{"Paid": ["amount"]}'),
+    ("allow_properties", {"Paid": [""]}, "{'Paid': ['']}", '{"Paid": ["amount"]}'),
+    ("allow_properties", "Paid", "'Paid'", '{"Paid": ["amount"]}'),
+    ("sample_rate", {"Scrolled": 10}, "{'Scrolled': 10}", '{"Scrolled": 0.1}'),
+    ("sample_rate", {"Scrolled": "0.1"}, "{'Scrolled': '0.1'}", '{"Scrolled": 0.1}'),
     ("broker", "redis://host /0", "hidden", "redis://host:6379/0"),
     ("broker_options", "sasl.password", "hidden", "a mapping"),
     ("queue", "a queue", "'a queue'", "letters, digits"),
