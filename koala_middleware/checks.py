@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from koala_middleware.domain import host_name, registrable_domain
 
 Network = IPv4Network | IPv6Network
+PropertiesByEvent = Mapping[str, tuple[str, ...]]
 CookieDomain = Literal["auto"] | str | tuple[str, ...] | None
 
 HIDDEN = "hidden (it is a secret, or may hold one)"  # in an error, in the value's place
@@ -236,7 +237,7 @@ def queue_name(value: object) -> str:
     raise Refused('a name of letters, digits and . _ -, such as "koala"')
 
 
-def properties_by_event(value: object) -> Mapping[str, tuple[str, ...]]:
+def properties_by_event(value: object) -> PropertiesByEvent:
     try:
         return {name: texts(properties) for name, properties in _by_name(value).items()}
     except ValueError:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from koala_middleware import checks
-from koala_middleware.checks import HIDDEN, CookieDomain, Network, Refused
+from koala_middleware.checks import HIDDEN, CookieDomain, Network, PropertiesByEvent, Refused
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.notices import Notices
 
@@ -32,6 +32,19 @@ _ENGINES = {
     "kafka": ("confluent_kafka", "broker", 'brokers to begin with, such as "host:9092,host:9092"'),
     "redis": ("redis", "broker", 'an address such as "redis://host:6379/0"'),
 }
+
+Given_contra = TypeVar("Given_contra", contravariant=True)
+Kept_co = TypeVar("Kept_co", covariant=True)
+Item = TypeVar("Item")
+Several = list[Item] | tuple[Item, ...]
+
+
+class Checked(Protocol[Given_contra, Kept_co]):
+    """The annotation of a setting that takes more than it keeps. At runtime it is a field like the others; type
+    checkers read what the constructor takes from `__set__`, and what a reader gets from `__get__`."""
+
+    def __get__(self, config: object, owner: object) -> Kept_co: ...
+    def __set__(self, config: object, given: Given_contra) -> None: ...
 
 
 def setting(
@@ -85,7 +98,7 @@ class KoalaConfig:
     )
 
     # The cookie
-    cookie_domain: CookieDomain = setting(
+    cookie_domain: Checked[CookieDomain | list[str], CookieDomain] = setting(
         "auto",
         checks.cookie_domain,
         '"auto" (registrable domain), a domain, several domains, or None (host-only).',
@@ -104,7 +117,7 @@ class KoalaConfig:
     trust_forwarded_host: bool = setting(
         False, checks.switch, "Takes the host from X-Forwarded-Host: only behind a proxy that always sets it."
     )
-    exclude_paths: tuple[str, ...] = setting(
+    exclude_paths: Checked[Several[str], tuple[str, ...]] = setting(
         (), checks.paths, 'Paths left alone, such as "/health"; "/static/*" means all below.', several=True
     )
 
@@ -132,7 +145,7 @@ class KoalaConfig:
     forward_ip: bool = setting(
         False, checks.switch, "Sends the visitor's address, which the collector may match to a company."
     )
-    trusted_proxies: tuple[Network, ...] = setting(
+    trusted_proxies: Checked[Several[str] | Several[Network], tuple[Network, ...]] = setting(
         (),
         checks.networks,
         "Proxies whose X-Forwarded-For is believed, as addresses or networks.",
@@ -150,7 +163,7 @@ class KoalaConfig:
     scrub: bool = setting(
         True, checks.switch, "Masks passwords, tokens, card numbers and the like, at any depth."
     )
-    allow_properties: Mapping[str, tuple[str, ...]] | None = setting(
+    allow_properties: Checked[Mapping[str, Several[str]] | None, PropertiesByEvent | None] = setting(
         None,
         checks.maybe(checks.properties_by_event),
         "The only properties an event may have, by its name; other events keep all.",

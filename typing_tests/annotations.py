@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import assert_type
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal, assert_type
 
 from django.http import HttpResponse
 from fastapi import FastAPI
 from flask import Flask
 from starlette.applications import Starlette
 
-from koala_middleware import KoalaClient, KoalaContext, koala
+from koala_middleware import KoalaClient, KoalaConfig, KoalaContext, koala
 from koala_middleware.asgi import KoalaMiddleware
 from koala_middleware.asgi import KoalaRequest as StarletteRequest
 from koala_middleware.django import KoalaRequest as DjangoRequest
@@ -54,7 +56,23 @@ def far_from_a_request() -> str | None:
     return koala.email
 
 
+def set_as_the_readme_does() -> None:
+    config = KoalaConfig(
+        public_api_key="pk_test",
+        cookie_domain=["example.com", "example.org"],
+        exclude_paths=["/health", "/static/*"],
+        trusted_proxies=["10.0.0.0/8"],
+        allow_properties={"Paid": ["amount"]},
+        sample_rate={"Scrolled": 0.1},
+    )
+    assert_type(config.cookie_domain, Literal["auto"] | str | tuple[str, ...] | None)
+    assert_type(config.exclude_paths, tuple[str, ...])
+    assert_type(config.trusted_proxies, tuple[IPv4Network | IPv6Network, ...])
+    assert_type(config.allow_properties, Mapping[str, tuple[str, ...]] | None)
+
+
 def mistakes() -> None:
+    KoalaConfig(exclude_paths="/health")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     koala.identify(1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     koala.track()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     koala.track("Logged In", "password")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
