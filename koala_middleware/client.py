@@ -13,6 +13,7 @@ from weakref import WeakSet
 from koala_middleware.api import QUALIFY_TIMEOUT, Qualification, qualify
 from koala_middleware.arguments import (
     check_ready,
+    check_timeout,
     checked_emails,
     checked_traits,
     refuse_on_commit,
@@ -239,10 +240,12 @@ class KoalaClient:
 
     def flush(self, timeout: float | None = None) -> DeliveryReport:
         """Send what waits, within `timeout` seconds; the report says what was sent and what still waits."""
+        check_timeout("flush", timeout)
         return self.delivery.flush(timeout)
 
     def close(self, timeout: float | None = None) -> DeliveryReport:
         """Flush and stop. Safe to call twice."""
+        check_timeout("close", timeout)
         return self.delivery.close(timeout)
 
     def stats(self) -> DeliveryStats:

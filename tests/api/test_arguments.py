@@ -127,6 +127,18 @@ def test_a_wrong_person_is_said_at_the_call_not_at_the_blocks_begin(
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize("call", ["flush", "close"])
+@pytest.mark.parametrize("timeout", ["5", [5]])
+def test_a_timeout_that_is_no_number_is_said_whether_or_not_anything_waits(
+    client: KoalaClient, call: str, timeout: object
+) -> None:
+    with pytest.raises(TypeError) as raised:
+        getattr(client, call)(timeout)
+
+    kind = type(timeout).__name__
+    assert str(raised.value) == f"{call}() takes a number of seconds or None as timeout, not {kind}"
+
+
 NO_EMAILS = ["not an email", "ada@", "@example.com", "a@b@c", "Ada <ada@example.com>", "ada@exa mple.com"]
 
 
