@@ -7,6 +7,7 @@ unknown fields are kept, odd ones are flagged. Must not know HTTP, people or sto
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,10 @@ _NOBODY = frozenset({"null", "undefined", "none", "nan", "[object object]", "0",
 _NIL = "00000000-0000-0000-0000-000000000000"
 _UUID_LENGTH = 36
 _EPOCH_SECONDS = 10_000_000_000  # a number below is seconds (until the year 2286), above it milliseconds
+# JSON as far as surrogates come in pairs, or an escape that is half of one.
+_SURROGATE = rb"\\u[dD][89a-fA-F][\da-fA-F]{2}"
+_PAIR = rb"\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
+_WHOLE_OR_HALF = re.compile(rb"((?:[^\\]++|\\[^u]|(?!%b)\\u|%b)++)|%b" % (_SURROGATE, _PAIR, _SURROGATE))
 _ARRAYS: Mapping[str, Kind] = {"identifies": "identify", "events": "track", "page_views": "page"}
 
 
@@ -125,7 +130,7 @@ def _account_batch(key: str, body: dict[str, Any], now: int) -> Batch:
 def read_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in a body, not nested deeper than DEEPEST. Raises Refused."""
     try:
-        body = orjson.loads(raw)
+        body = parsed(raw)
     except orjson.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise Refused(f"The body is not JSON: {error.msg} ({where})", "not_json") from None
@@ -133,6 +138,17 @@ def read_object(raw: bytes) -> dict[str, Any]:
         raise Refused(f"The body must be a JSON object, not {_type(body)}", "not_an_object")
     _check_depth(body)
     return body
+
+
+def parsed(raw: bytes) -> Any:
+    """The value that JSON stands for. Raises orjson.JSONDecodeError.
+
+    Browsers say a text that was cut within an emoji with half a surrogate pair; it ends in U+FFFD then.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return orjson.loads(_WHOLE_OR_HALF.sub(lambda found: found[1] or rb"\ufffd", raw))
 
 
 def _check_depth(body: dict[str, Any]) -> None:

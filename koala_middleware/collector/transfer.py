@@ -18,6 +18,7 @@ import orjson
 import requests
 from tqdm import tqdm
 
+from koala_middleware.collector.payload import parsed
 from koala_middleware.collector.reading import Person, Reader, Shown
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.times import iso
@@ -163,7 +164,7 @@ def bring_in(files: Iterable[Path], collector: str, key: str) -> tuple[int, int]
 def _send(session: requests.Session, collector: str, key: str, line: bytes) -> str | None:
     """Why the line was not taken, or None."""
     try:
-        row = orjson.loads(line)
+        row = parsed(line)
     except orjson.JSONDecodeError as error:
         return f"not JSON: {error}"
     if not isinstance(row, dict):

@@ -319,6 +319,14 @@ def test_what_changes_after_the_call_changes_nothing_of_what_was_said(page: Page
     assert [event["properties"] for event in endpoint.entries("events", 1)] == [{"items": 1}]
 
 
+def test_a_text_cut_within_an_emoji_is_sent_as_every_reader_takes_it(page: Page, endpoint: Endpoint) -> None:
+    ready(page, endpoint.url()).evaluate(
+        r"const cut = '\\ud8 \u{1f600}\u{1f600}'.slice(0, -1); ko.track('Said', {[cut]: cut})"
+    )
+    said = "\\ud8 \U0001f600\ufffd"
+    assert [event["properties"] for event in endpoint.entries("events", 1)] == [{said: said}]
+
+
 # ---- delivery
 
 

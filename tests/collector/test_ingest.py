@@ -45,6 +45,30 @@ def test_a_beacon_sends_json_as_text(collector: Running) -> None:
     assert len(collector.entries()) == 1
 
 
+@pytest.mark.parametrize(
+    ("escaped", "stored"),
+    [
+        pytest.param(r"cut \ud83d", "cut \ufffd", id="half of an emoji"),
+        pytest.param(r"\uDE00 cut", "\ufffd cut", id="its other half"),
+        pytest.param(r"\ude00\ud83d", "\ufffd\ufffd", id="both, the wrong way round"),
+        pytest.param(r"\ud83d\ude00 \ud83d", "\U0001f600 \ufffd", id="after a whole one"),
+        pytest.param(r"\\ud83d \ud83d", "\\ud83d \ufffd", id="after a backslash"),
+    ],
+)
+def test_a_text_cut_within_an_emoji_spoils_nothing_beside_it(
+    collector: Running, escaped: str, stored: str
+) -> None:
+    body = rf'{{"profile_id":"p1","events":[{{"event":"E","properties":{{"{escaped}":["{escaped}"]}}}}]}}'
+    assert collector.post(BATCH, data=body).status_code == 200
+    assert collector.entries()[0]["body"]["properties"] == {stored: [stored]}
+
+
+@pytest.mark.parametrize("value", [r'"\ud83d', r'"\ud8"', r'"\ud83d",NaN', r'"\ud83d","\x'])
+def test_a_cut_text_excuses_nothing_else_that_is_wrong(collector: Running, value: str) -> None:
+    answered = collector.post(BATCH, data=rf'{{"profile_id":"p1","a":[{value}]}}')
+    assert (answered.status_code, answered.json()["code"]) == (400, "not_json")
+
+
 def test_a_body_may_be_gzipped(collector: Running) -> None:
     body = gzip.compress(json.dumps({"profile_id": PROFILE, "events": [event("Clicked")]}).encode())
     assert collector.post(BATCH, data=body, headers={"Content-Encoding": "gzip"}).status_code == 200

@@ -15,11 +15,11 @@
   const LONGEST_WAIT_MS = 60000; // between two tries
   const BOOTSTRAP_MS = 3000; // `ready` waits no longer
   const KEEPALIVE_BYTES = 60000; // larger requests may not outlive the page
-  const UUID = /^(?![0-]+$|[f-]+$)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i; // neither nil nor max
 
   // ---- who: one id, in a cookie for the whole site and in this origin's localStorage
 
-  const isId = (text) => UUID.test(text);
+  // A UUID, neither nil nor max.
+  const isId = (text) => /^(?![0-]+$|[f-]+$)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text);
 
   function uuid() {
     if (crypto.randomUUID) return crypto.randomUUID(); // https only
@@ -94,7 +94,9 @@
   function add(kind, entry, email) {
     const id = profileId();
     // Copied as JSON now: what cannot be sent fails at the call, what changes later changes nothing.
-    entry = JSON.parse(JSON.stringify({ message_id: uuid(), sent_at: new Date(), ...entry }));
+    const json = JSON.stringify({ message_id: uuid(), sent_at: new Date(), ...entry });
+    // Half an emoji, where a text was cut, would be refused.
+    entry = JSON.parse(json.replace(/\\(ud[89a-f]..|.)/g, (text) => (text[2] ? "\ufffd" : text)));
     let batch = outbox[outbox.length - 1];
     const another = (of) => of === sending || of.profile_id !== id || (email && of.email && of.email !== email);
     if (!batch || another(batch) || batch[kind].length === MOST_ENTRIES) {
@@ -176,7 +178,7 @@
       add("page_views", { page: { ...pageNow(), ...properties }, visit_start: new Date(), context: context() });
     },
 
-    // At log-out: what was said so far stays with who said it, what comes belongs to somebody new.
+    // At log-out: what comes belongs to somebody new.
     reset() {
       stored("sessionStorage", "ko_said", "{}");
       adopt(uuid());
@@ -227,7 +229,7 @@
 
   const ko = (window.ko = { loaded: true });
   Object.defineProperty(ko, "profile_id", { get: () => (silent ? null : profileId()) });
-  // Names that only the early list knows stay callable, and do nothing.
+  // Names that only the early list knows do nothing.
   for (const name of Object.keys({ ...calls, ...early }).filter(isNaN)) {
     ko[name] = (...given) => {
       try {
