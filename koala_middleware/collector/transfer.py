@@ -96,22 +96,33 @@ def _batches(reader: Reader) -> Iterator[tuple[Row, int]]:
         entries = list(group)
         body = _subject(entries[0])
         for entry in entries:
-            said = orjson.loads(entry.body)
-            said.setdefault("sent_at", iso(entry.sent_at))
-            body.setdefault(_ARRAYS[entry.kind], []).append(said)
+            body.setdefault(_ARRAYS[entry.kind], []).append(_said(entry))
         yield {"path": path, "body": body}, len(entries)
 
 
 def _request_of(entry: Shown) -> tuple[Any, ...]:
     of = "accounts/batch" if entry.handle else "batch"
-    return entry.request_no, f"/web/projects/{entry.key}/{of}", entry.profile_id, entry.handle, entry.named
+    path = f"/web/projects/{entry.key}/{of}"
+    return entry.request_no, path, entry.profile_id, entry.handle, entry.named, _named(entry)
+
+
+def _named(entry: Shown) -> str | None:
+    """Whom the entry's own request named, which may have been several people."""
+    return entry.email if entry.named else None
+
+
+def _said(entry: Shown) -> Row:
+    """The entry as it came, with its time."""
+    said: Row = orjson.loads(entry.body)
+    said.setdefault("sent_at", iso(entry.sent_at))
+    return said
 
 
 def _subject(entry: Shown) -> Row:
     if entry.handle:
         return {"domain" if "." in entry.handle else "account_id": entry.handle}
-    named = {"email": entry.email} if entry.named and entry.email else {}
-    return {**({"profile_id": entry.profile_id} if entry.profile_id else {}), **named}
+    subject = {"profile_id": entry.profile_id, "email": _named(entry)}
+    return {name: value for name, value in subject.items() if value}
 
 
 def _lines(file: IO[str]) -> Callable[[Row], object]:

@@ -13,6 +13,7 @@ from support.collecting import Database, Running, Serve, event, on_both_stores
 from koala_middleware.cli import main
 
 pytestmark = on_both_stores
+Move = Callable[[], Running]
 
 
 def tell_a_story(collector: Running) -> None:
@@ -41,6 +42,19 @@ def export(database: Database, tmp_path: Path, what: str, form: str = "jsonl") -
     ]
     assert main(arguments) == 0
     return output
+
+
+@pytest.fixture
+def move(serve: Serve, database: Database, new_database: Callable[[], Database], tmp_path: Path) -> Move:
+    """Export what the collector holds as batches, and import it into another one."""
+
+    def moved() -> Running:
+        other = serve(database=new_database())
+        batches = export(database, tmp_path, "batches")
+        assert main(["collector", "import", str(batches), "--to", other.url]) == 0
+        return other
+
+    return moved
 
 
 def test_people_and_events_are_written_as_json_lines(
@@ -88,6 +102,18 @@ def test_exported_batches_make_the_same_people_in_another_collector(
     assert second.people() == first.people()
     wanted = [(entry["kind"], entry["event"], entry["email"], entry["sent_at"]) for entry in first.entries()]
     assert [(e["kind"], e["event"], e["email"], e["sent_at"]) for e in second.entries()][:5] == wanted
+
+
+def test_two_people_named_in_one_request_stay_two(collector: Running, move: Move) -> None:
+    ada = {"traits": {"email": "ada@example.com", "plan": "pro"}, "sent_at": "2026-01-01T10:00:00Z"}
+    bob = {"traits": {"email": "bob@example.com", "plan": "free"}, "sent_at": "2026-01-01T11:00:00Z"}
+    collector.send(profile_id="p1", identifies=[ada, bob], events=[event("Paid", "2026-01-01T12:00:00Z")])
+
+    other = move()
+
+    assert collector.timeline("bob@example.com") == ["identify", "Paid"]
+    assert other.people() == collector.people()
+    assert other.timeline("bob@example.com") == collector.timeline("bob@example.com")
 
 
 def test_import_takes_bare_bodies_and_says_what_was_refused(
