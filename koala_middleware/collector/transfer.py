@@ -22,6 +22,7 @@ from koala_middleware.collector.payload import parsed
 from koala_middleware.collector.reading import Person, Reader, Shown
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.times import iso
+from koala_middleware.wire import ENTRIES_PER_KIND
 
 AGENT = {"User-Agent": "koala-middleware-import/1.0", "Content-Type": "application/json"}
 TIMEOUT = 30.0  # seconds for one request
@@ -93,11 +94,11 @@ def _events(reader: Reader) -> Iterator[tuple[Row, int]]:
 def _batches(reader: Reader) -> Iterator[tuple[Row, int]]:
     """Entries as requests again: those that came together and are about the same, together."""
     for (_, path, *_), group in groupby(reader.all_entries(), key=_request_of):
-        entries = list(group)
-        body = _subject(entries[0])
-        for entry in entries:
-            body.setdefault(_ARRAYS[entry.kind], []).append(_said(entry))
-        yield {"path": path, "body": body}, len(entries)
+        for entries in _requests(group):
+            body = _subject(entries[0])
+            for entry in entries:
+                body.setdefault(_ARRAYS[entry.kind], []).append(_said(entry))
+            yield {"path": path, "body": body}, len(entries)
 
 
 def _request_of(entry: Shown) -> tuple[Any, ...]:
@@ -109,6 +110,17 @@ def _request_of(entry: Shown) -> tuple[Any, ...]:
 def _named(entry: Shown) -> str | None:
     """Whom the entry's own request named, which may have been several people."""
     return entry.email if entry.named else None
+
+
+def _requests(entries: Iterable[Shown]) -> Iterator[list[Shown]]:
+    """Cut where one request may hold no more of a kind: its top-level traits are stored as an identify more."""
+    some: list[Shown] = []
+    for entry in entries:
+        if sum(other.kind == entry.kind for other in some) == ENTRIES_PER_KIND:
+            yield some
+            some = []
+        some.append(entry)
+    yield some
 
 
 def _said(entry: Shown) -> Row:

@@ -116,6 +116,18 @@ def test_two_people_named_in_one_request_stay_two(collector: Running, move: Move
     assert other.timeline("bob@example.com") == collector.timeline("bob@example.com")
 
 
+def test_as_many_identifies_as_a_request_may_hold_and_traits_beside_them_arrive(
+    collector: Running, move: Move
+) -> None:
+    identifies = [{"traits": {f"t{n}": n}, "sent_at": f"2026-01-01T10:00:{n:02}Z"} for n in range(30)]
+    collector.send(email="ada@example.com", traits={"plan": "pro"}, identifies=identifies)
+
+    other = move()
+
+    assert len(other.entries()) == 31
+    assert other.people() == collector.people()
+
+
 def test_import_takes_bare_bodies_and_says_what_was_refused(
     collector: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
