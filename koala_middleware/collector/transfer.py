@@ -18,6 +18,7 @@ import orjson
 import requests
 from tqdm import tqdm
 
+from koala_middleware.collector.addresses import normal_domain
 from koala_middleware.collector.payload import parsed
 from koala_middleware.collector.reading import Person, Reader, Shown
 from koala_middleware.collector.store.opening import open_store
@@ -132,7 +133,8 @@ def _said(entry: Shown) -> Row:
 
 def _subject(entry: Shown) -> Row:
     if entry.handle:
-        return {"domain" if "." in entry.handle else "account_id": entry.handle}
+        is_domain = normal_domain(entry.handle) == entry.handle
+        return {"domain" if is_domain else "account_id": entry.handle}
     subject = {"profile_id": entry.profile_id, "email": _named(entry)}
     return {name: value for name, value in subject.items() if value}
 

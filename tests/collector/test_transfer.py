@@ -128,6 +128,15 @@ def test_as_many_identifies_as_a_request_may_hold_and_traits_beside_them_arrive(
     assert other.people() == collector.people()
 
 
+@pytest.mark.parametrize("account_id", ["Acme Inc. (EU)", "Org.7", "www.acme.example", "42"])
+def test_an_account_id_stays_as_it_is(collector: Running, move: Move, account_id: str) -> None:
+    collector.send_account(account_id=account_id, events=[event("Renewed")])
+
+    other = move()
+
+    assert [entry["account"] for entry in other.entries()] == [account_id]
+
+
 def test_import_takes_bare_bodies_and_says_what_was_refused(
     collector: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
