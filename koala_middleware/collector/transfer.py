@@ -125,9 +125,10 @@ def _requests(entries: Iterable[Shown]) -> Iterator[list[Shown]]:
 
 
 def _said(entry: Shown) -> Row:
-    """The entry as it came, with its time."""
+    """The entry as it came, with its time where it gave none that counted."""
     said: Row = orjson.loads(entry.body)
-    said.setdefault("sent_at", iso(entry.sent_at))
+    if said.get("sent_at") is None or entry.sent_at == entry.received_at:
+        said["sent_at"] = iso(entry.sent_at)
     return said
 
 

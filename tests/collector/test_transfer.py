@@ -137,6 +137,19 @@ def test_an_account_id_stays_as_it_is(collector: Running, move: Move, account_id
     assert [entry["account"] for entry in other.entries()] == [account_id]
 
 
+@pytest.mark.parametrize("stated", [None, "2999-01-01T00:00:00Z"])
+def test_what_had_no_time_of_its_own_keeps_that_of_its_arrival(
+    collector: Running, move: Move, stated: str | None
+) -> None:
+    collector.send(profile_id="p1", events=[{"event": "Clicked", "sent_at": stated}])
+
+    other = move()
+
+    assert [entry["sent_at"] for entry in other.entries()] == [
+        entry["sent_at"] for entry in collector.entries()
+    ]
+
+
 def test_import_takes_bare_bodies_and_says_what_was_refused(
     collector: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
