@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +20,7 @@ import requests
 from tqdm import tqdm
 
 from koala_middleware.collector.addresses import normal_domain
+from koala_middleware.collector.ingest import COME_AGAIN
 from koala_middleware.collector.payload import parsed
 from koala_middleware.collector.reading import Person, Reader, Shown
 from koala_middleware.collector.store.opening import open_store
@@ -27,6 +29,8 @@ from koala_middleware.wire import ENTRIES_PER_KIND
 
 AGENT = {"User-Agent": "koala-middleware-import/1.0", "Content-Type": "application/json"}
 TIMEOUT = 30.0  # seconds for one request
+PATIENCE = 300.0  # seconds for a line that the collector cannot take now
+SHORTEST_PAUSE = 1.0  # seconds between two tries
 _PEOPLE = ("key", "email", "first_seen", "last_seen", "profiles", "accounts", "traits")
 _EVENTS = ("key", "kind", "event", "sent_at", "received_at", "profile_id", "email", "account", "body")
 _ARRAYS = {"identify": "identifies", "track": "events", "page": "page_views"}
@@ -164,10 +168,13 @@ def _opened(output: Path | None) -> IO[str]:
     )
 
 
-def bring_in(files: Iterable[Path], collector: str, key: str) -> tuple[int, int]:
+def bring_in(
+    files: Iterable[Path], collector: str, key: str, pause: Callable[[float], object] = time.sleep
+) -> tuple[int, int]:
     """Send batches from JSON lines to a collector. Answers how many were taken and how many refused.
 
     A line is a batch's body, or `{"path": "/web/projects/pk_…/batch", "body": {…}}`, or `{"key": …, "body": {…}}`.
+    One that the collector cannot take now is sent again after a pause.
     """
     taken = refused = 0
     with requests.Session() as session:
@@ -180,14 +187,16 @@ def bring_in(files: Iterable[Path], collector: str, key: str) -> tuple[int, int]
                     bar.update(len(line))
                     if not line.strip():
                         continue
-                    problem = _send(session, collector, key, line)
+                    problem = _send(session, collector, key, line, pause)
                     taken, refused = taken + (problem is None), refused + (problem is not None)
                     if problem:
                         tqdm.write(f"{file}:{number}: {problem}", file=sys.stderr)
     return taken, refused
 
 
-def _send(session: requests.Session, collector: str, key: str, line: bytes) -> str | None:
+def _send(
+    session: requests.Session, collector: str, key: str, line: bytes, pause: Callable[[float], object]
+) -> str | None:
     """Why the line was not taken, or None."""
     try:
         row = parsed(line)
@@ -199,5 +208,25 @@ def _send(session: requests.Session, collector: str, key: str, line: bytes) -> s
     account = isinstance(body, dict) and ("domain" in body or "account_id" in body)
     path = row.get("path") or f"/web/projects/{row.get('key', key)}/{'accounts/' if account else ''}batch"
     data = body.encode() if isinstance(body, str) else orjson.dumps(body)
-    answer = session.post(collector.rstrip("/") + path, data=data, headers=AGENT, timeout=TIMEOUT)
+    answer = _answer(session, collector.rstrip("/") + path, data, pause)
     return None if answer.ok else f"{answer.status_code} {answer.text[:300]}"
+
+
+def _answer(
+    session: requests.Session, url: str, data: bytes, pause: Callable[[float], object]
+) -> requests.Response:
+    """The first answer that is not to come again, or the last one when patience ends."""
+    waited = 0.0
+    while True:
+        answer = session.post(url, data=data, headers=AGENT, timeout=TIMEOUT)
+        if answer.status_code not in COME_AGAIN or waited >= PATIENCE:
+            return answer
+        seconds = _retry_after(answer)
+        pause(seconds)
+        waited += seconds
+
+
+def _retry_after(answer: requests.Response) -> float:
+    """Seconds until the next try."""
+    stated = answer.headers.get("Retry-After", "")
+    return min(max(float(stated), SHORTEST_PAUSE), PATIENCE) if stated.isdecimal() else SHORTEST_PAUSE
