@@ -23,6 +23,7 @@ Kind = Literal["identify", "track", "page"]
 
 DEEPEST = 32  # levels of nesting; the guide's own examples need 4
 LONGEST_NAME = 500  # characters of an event's name, a profile_id, a message_id
+LONGEST_KEY = 1_000  # bytes of a trait's name, a group id; PostgreSQL takes 2,700 for both in one index
 AHEAD = 24 * 60 * 60 * 1000  # ms a sender's clock may be ahead before its time is not believed
 # What broken front ends send for "nothing". Taken at face value, each would make strangers one visitor.
 _NOBODY = frozenset({"null", "undefined", "none", "nan", "[object object]", "0", "false", "true"})
@@ -183,7 +184,7 @@ def _entries(body: dict[str, Any], array: str, kind: Kind, batch: Batch) -> Iter
 
 def _entry(item: dict[str, Any], kind: Kind, where: str, index: int, batch: Batch) -> Entry:
     name = _NAMES[kind](item, where)
-    traits = _mapping(item, "traits", where) if kind == "identify" else {}
+    traits = _traits(item, where, batch) if kind == "identify" else {}
     _mapping(item, "properties", where)
     _mapping(item, "context", where)
     stated = item.get("sent_at")
@@ -196,6 +197,26 @@ def _entry(item: dict[str, Any], kind: Kind, where: str, index: int, batch: Batc
     message_id = _message_id(given, body, index, recognised, batch)
     email = _trait_email(traits, where, batch) if kind == "identify" else None
     return Entry(kind, name, sent_at, message_id, body, traits, email)
+
+
+def _traits(item: dict[str, Any], where: str, batch: Batch) -> dict[str, Any]:
+    traits = _mapping(item, "traits", where)
+    account = traits if batch.handle else traits.get("$account")
+    company = [*account, group_of(account)] if isinstance(account, dict) else []
+    longest = max((len(key.encode()) for key in (*traits, *company)), default=0)
+    if longest > LONGEST_KEY:
+        label = f"{where}.traits".lstrip(".")
+        raise Refused(
+            f"{label} holds a name or a group_id of {longest} bytes; at most {LONGEST_KEY} are taken",
+            "bad_traits",
+        )
+    return traits
+
+
+def group_of(account: Mapping[str, Any]) -> str:
+    """An account's workspace, where one domain has several; empty for the company as a whole."""
+    group = account.get("group_id", account.get("groupId"))
+    return str(group) if isinstance(group, str | int) else ""
 
 
 def _event_name(item: dict[str, Any], where: str) -> str:
@@ -221,7 +242,7 @@ def _add_link(body: dict[str, Any], batch: Batch) -> None:
 
     They carry no time: the newest entry beside them tells it, or else the arrival.
     """
-    traits = _mapping(body, "traits", "")
+    traits = _traits(body, "", batch)
     if not batch.entries and not traits and batch.email is None:
         batch.flags.append("holds no entries: nothing was recorded")
         return

@@ -16,7 +16,7 @@ import orjson
 from koala_middleware.collector import identity
 from koala_middleware.collector.addresses import company_domain, normal_domain
 from koala_middleware.collector.identity import Moment, Stretch, Turn
-from koala_middleware.collector.payload import Batch, Entry
+from koala_middleware.collector.payload import Batch, Entry, group_of
 
 HOUR = 60 * 60 * 1000
 _IDENTIFY = "identify"
@@ -320,12 +320,6 @@ def traits_in(body: bytes) -> dict[str, Any]:
     """The traits of a stored identify."""
     traits = orjson.loads(body).get("traits")
     return traits if isinstance(traits, dict) else {}
-
-
-def group_of(account: Mapping[str, Any]) -> str:
-    """An account's workspace, where one domain has several; empty for the company as a whole."""
-    group = account.get("group_id", account.get("groupId"))
-    return str(group) if isinstance(group, str | int) else ""
 
 
 def _company_traits(account: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 
 import pytest
-from support.collecting import KEY, Running, Serve, event, until
+from support.collecting import KEY, Running, Serve, event, on_both_stores, until
 
 BATCH = f"/web/projects/{KEY}/batch"
 PROFILE = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
@@ -238,6 +239,35 @@ def test_who_comes_too_often_is_told_to_wait(serve: Serve) -> None:
     statuses = [collector.send(profile_id=PROFILE).status_code for _ in range(2)]
     assert statuses == [200, 429]
     assert "retry-after" in collector.send(profile_id=PROFILE).headers
+
+
+@on_both_stores
+@pytest.mark.parametrize(
+    "traits",
+    [
+        pytest.param({"n" * 1_001: 1}, id="a trait"),
+        pytest.param({"$account": {"domain": "a.example", "€" * 334: 1}}, id="a company's trait"),
+        pytest.param({"$account": {"domain": "a.example", "group_id": "g" * 1_001}}, id="a group_id"),
+        pytest.param({"$account": {"domain": "a.example", "groupId": "g" * 1_001}}, id="a groupId"),
+    ],
+)
+def test_keys_longer_than_a_database_takes_are_refused(collector: Running, traits: dict[str, Any]) -> None:
+    for body in ({"identifies": [{"traits": traits}]}, {"traits": traits}):
+        answered = collector.send(email="ada@example.com", **body)
+        assert (answered.status_code, answered.json()["code"]) == (400, "bad_traits")
+        assert "at most 1000 are taken" in answered.json()["error"]
+    of_company = {"identifies": [{"traits": traits.get("$account", traits)}]}
+    assert collector.send_account(domain="a.example", **of_company).status_code == 400
+    assert collector.entries() == []
+
+
+@on_both_stores
+def test_the_longest_keys_that_are_taken_fit_every_database(collector: Running) -> None:
+    digits = "".join(hashlib.sha512(bytes([number])).hexdigest() for number in range(8))  # hard to compress
+    company = {"domain": "a.example", "group_id": digits[:1_000], digits[-1_000:]: 1}
+    answered = collector.send(email="ada@example.com", traits={digits[:1_000]: 1, "$account": company})
+    assert answered.status_code == 200
+    assert list(collector.people()["ada@example.com"]["traits"]) == [digits[:1_000]]
 
 
 def test_a_companys_batch_makes_the_company(collector: Running) -> None:
