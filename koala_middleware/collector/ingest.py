@@ -21,6 +21,7 @@ from koala_middleware.collector.writer import Arrived, NotStored, Overloaded, no
 
 LARGEST = 1024 * 1024  # bytes of a body, also once unpacked; what senders keep below is half of it
 _GZIP = 16 + zlib.MAX_WBITS
+_MEMBERS = 1_000  # of a gzip stream: as many as a bulk has lines; each costs a copy of what follows it
 _OK = b'{"ok":true}'
 COME_AGAIN = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 NOT_STORED = {"error": "This could not be stored now; come again"}
@@ -139,16 +140,22 @@ async def body_of(receive: Receive, encoding: str, largest: int = LARGEST) -> by
 
 
 def _unpacked(body: bytes, largest: int) -> bytes:
-    unpack = zlib.decompressobj(_GZIP)
-    try:
-        plain = unpack.decompress(body, largest + 1)
-    except zlib.error:
-        raise Refused("The body is not gzip, as its Content-Encoding says", "bad_gzip") from None
-    if len(plain) > largest:
-        raise too_large(largest)
-    if not unpack.eof:
-        raise Refused("The body's gzip stream is cut off", "bad_gzip")
-    return plain
+    """All members of a gzip stream, one after the other. Raises Refused."""
+    plain, packed = bytearray(), body
+    for _ in range(_MEMBERS):
+        unpack = zlib.decompressobj(_GZIP)
+        try:
+            plain += unpack.decompress(packed, largest + 1 - len(plain))
+        except zlib.error:
+            raise Refused("The body is not gzip, as its Content-Encoding says", "bad_gzip") from None
+        if len(plain) > largest:
+            raise too_large(largest)
+        if not unpack.eof:
+            raise Refused("The body's gzip stream is cut off", "bad_gzip")
+        packed = unpack.unused_data
+        if not packed:
+            return bytes(plain)
+    raise Refused(f"The body's gzip stream has more than {_MEMBERS} members", "bad_gzip")
 
 
 def too_large(largest: int) -> Refused:

@@ -72,6 +72,14 @@ def test_a_bad_line_is_refused_alone_and_in_its_place(collector: Running) -> Non
     until(lambda: [kept["outcome"] for kept in collector.requests()].count("refused") == 4)
 
 
+def test_lines_may_be_gzipped_one_by_one(collector: Running) -> None:
+    lines = [json.dumps({"profile_id": "ada", "events": [event(f"{n}")]}) for n in range(3)]
+    body = b"".join(gzip.compress(line.encode() + b"\n") for line in lines)
+    answered = collector.post(BULK, data=body, headers={"Content-Encoding": "gzip"})
+    assert statuses(answered) == [200, 200, 200]
+    assert [entry["event"] for entry in collector.entries()] == ["0", "1", "2"]
+
+
 def test_one_persons_lines_are_recorded_in_their_order(collector: Running) -> None:
     assert (
         statuses(bulk(collector, *({"profile_id": "ada", "events": [event(f"{n}")]} for n in range(1_000))))

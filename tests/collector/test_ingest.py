@@ -76,6 +76,28 @@ def test_a_body_may_be_gzipped(collector: Running) -> None:
     assert len(collector.entries()) == 1
 
 
+def test_a_gzipped_body_may_have_several_members(collector: Running) -> None:
+    body = json.dumps({"profile_id": PROFILE, "events": [event("Clicked")]}).encode()
+    members = gzip.compress(body[:20]) + gzip.compress(b"") + gzip.compress(body[20:])
+    assert collector.post(BATCH, data=members, headers={"Content-Encoding": "gzip"}).status_code == 200
+    assert len(collector.entries()) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "code"),
+    [
+        pytest.param(gzip.compress(b"  ")[:-1], 400, "bad_gzip", id="one that is cut off"),
+        pytest.param(b"\0", 400, "bad_gzip", id="something else"),
+        pytest.param(gzip.compress(b" " * 700_000) * 2, 413, "too_large", id="more than a body may hold"),
+        pytest.param(gzip.compress(b"") * 1_000, 400, "bad_gzip", id="a thousand"),
+    ],
+)
+def test_members_are_held_to_a_bodys_limits(collector: Running, more: bytes, status: int, code: str) -> None:
+    body = gzip.compress(json.dumps({"profile_id": PROFILE}).encode()) + more
+    answered = collector.post(BATCH, data=body, headers={"Content-Encoding": "gzip"})
+    assert (answered.status_code, answered.json()["code"]) == (status, code)
+
+
 def test_a_small_gzip_that_unpacks_to_a_flood_is_refused(collector: Running) -> None:
     answered = collector.post(
         BATCH, data=gzip.compress(b" " * 50_000_000), headers={"Content-Encoding": "gzip"}
