@@ -105,7 +105,7 @@ def read_line(key: str, raw: bytes, now: int) -> Batch:
 
 
 def _person_batch(key: str, body: dict[str, Any], now: int) -> Batch:
-    batch = Batch(key, now, profile_id=_profile_id(body.get("profile_id")))
+    batch = Batch(key, now, profile_id=read_profile_id(body.get("profile_id")))
     batch.email = _batch_email(body.get("email"), batch)
     if batch.profile_id is None and batch.email is None:
         raise Refused("profile_id or email is required: whom is this batch about?", "no_person")
@@ -303,7 +303,8 @@ def _milliseconds(value: Any) -> int:
     return int(value * 1000 if abs(value) < _EPOCH_SECONDS else value)
 
 
-def _profile_id(value: Any) -> str | None:
+def read_profile_id(value: Any) -> str | None:
+    """The id without blanks around it; None where none is given. Raises Refused."""
     if value is None or value == "":
         return None
     if not isinstance(value, str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -17,7 +18,7 @@ from starlette.responses import FileResponse, Response
 from koala_middleware.collector import erasure
 from koala_middleware.collector.ingest import answer, body_of, take
 from koala_middleware.collector.pages.rendering import STATIC
-from koala_middleware.collector.payload import Batch, Refused, read_object, read_person_batch
+from koala_middleware.collector.payload import Batch, Refused, read_object, read_person_batch, read_profile_id
 from koala_middleware.collector.state import Collector
 
 EMAILS = 50  # in one deletion request; the rest is ignored, as the hosted service did
@@ -32,11 +33,9 @@ async def bootstrap(request: Request) -> Response:
     """
     if not _takes(request):
         return _unknown_key()
-    given = request.query_params.get("profile_id", "").strip()
-    profile_id = given if 0 < len(given) <= 128 and given.isprintable() else str(uuid.uuid4())  # noqa: PLR2004  (long enough for any id)
     return answer(
         {
-            "profile_id": profile_id,
+            "profile_id": _profile_id(request),
             "bulk": True,
             "sdk_settings": {
                 "form_collection": "off",
@@ -51,6 +50,14 @@ async def bootstrap(request: Request) -> Response:
         },
         headers={"Cache-Control": "no-store"},
     )
+
+
+def _profile_id(request: Request) -> str:
+    """The one that was given, where a batch may carry it, too; else a new one."""
+    with suppress(Refused):
+        if given := read_profile_id(request.query_params.get("profile_id")):
+            return given
+    return str(uuid.uuid4())
 
 
 def read_profile(key: str, raw: bytes, now: int) -> Batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import uuid
 from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
@@ -210,6 +211,13 @@ def test_the_bootstrap_echoes_a_profile_or_mints_one(collector: Running) -> None
     minted = collector.get(f"/web/projects/{KEY}").json()["profile_id"]
     assert len(minted) == 36
     assert minted != PROFILE
+
+
+@pytest.mark.parametrize("nobody", ["", "undefined", "null", "[object Object]", " ", "a\nb", "x" * 501])
+def test_the_bootstrap_echoes_nothing_that_a_batch_may_not_carry(collector: Running, nobody: str) -> None:
+    minted = collector.get(f"/web/projects/{KEY}", params={"profile_id": nobody}).json()["profile_id"]
+    assert collector.send(profile_id=minted, events=[event("Clicked")]).status_code == 200
+    assert str(uuid.UUID(minted)) == minted
 
 
 def test_profiles_records_who_the_visitor_is(collector: Running) -> None:
