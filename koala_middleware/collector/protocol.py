@@ -61,10 +61,16 @@ def _profile_id(request: Request) -> str:
 
 
 def read_profile(key: str, raw: bytes, now: int) -> Batch:
-    """A `profiles` request is a batch without entries, whose traits count."""
+    """A `profiles` request is a batch without entries, whose traits count.
+
+    Who gives an email alone gets a new profile that is the person's. To answer one known already would tell anybody
+    which browser is behind an email: the key is public.
+    """
     body = read_object(raw)
     kept = {name: body[name] for name in ("profile_id", "email", "traits") if name in body}
-    return read_person_batch(key, orjson.dumps(kept), now)
+    batch = read_person_batch(key, orjson.dumps(kept), now)
+    batch.profile_id = batch.profile_id or str(uuid.uuid4())
+    return batch
 
 
 async def profiles(request: Request) -> Response:

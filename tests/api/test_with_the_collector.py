@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,3 +75,16 @@ def test_qualify_is_answered(client: KoalaClient) -> None:
 
     assert qualified.profile_id == "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
     assert not qualified.a
+
+
+def test_qualify_by_email_alone_answers_a_new_profile_of_the_persons(
+    client: KoalaClient, collector: str
+) -> None:
+    with client.person(profile_id="profile-of-mary", email="mary@example.com") as koala:
+        koala.track("Signed Up")
+    assert client.flush(DEADLINE).complete
+
+    qualified = client.qualify(email="mary@example.com", timeout=DEADLINE)
+
+    assert str(uuid.UUID(qualified.profile_id)) == qualified.profile_id
+    assert people(collector)["mary@example.com"]["profiles"] == ["profile-of-mary", qualified.profile_id]

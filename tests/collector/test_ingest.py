@@ -227,6 +227,12 @@ def test_profiles_records_who_the_visitor_is(collector: Running) -> None:
     assert collector.people()["ada@example.com"]["traits"] == {"plan": "pro"}
 
 
+def test_profiles_refuses_who_names_nobody(collector: Running) -> None:
+    for body in ({}, {"email": "not an address"}):
+        assert collector.post(f"/web/projects/{KEY}/profiles", json=body).status_code == 400
+    assert collector.entries() == []
+
+
 def test_the_scripts_telemetry_is_taken_and_dropped(collector: Running) -> None:
     body = {"profile_id": PROFILE, "metrics": [{"name": "x"}]}
     assert collector.post(f"/web/projects/{KEY}/metrics", json=body).status_code == 200
