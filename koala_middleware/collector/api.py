@@ -74,7 +74,7 @@ def _person(person: Person) -> dict[str, Any]:
 def _number(request: Request, name: str, default: int) -> int:
     given = request.query_params.get(name, "")
     return (
-        min(int(given), 2**62 if name == "after" else MOST)
+        min(int(given[:19]), 2**62 if name == "after" else MOST)  # more digits are beyond both
         if given.isascii() and given.isdigit()
         else default
     )

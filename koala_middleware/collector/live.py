@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from koala_middleware.collector.pages import page, render
-from koala_middleware.collector.pages.views import collector_of
+from koala_middleware.collector.pages.views import collector_of, number_in
 from koala_middleware.collector.reading import Filter, Reader, Shown
 from koala_middleware.collector.state import Collector
 from koala_middleware.collector.writer import Away
@@ -137,11 +137,7 @@ def _news(collector: Collector, wanted: Wanted, position: tuple[int, int]) -> tu
 
 def _position(text: str) -> tuple[int, int]:
     entry_no, _, request_no = text.partition("-")
-    return _number(entry_no), _number(request_no)
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004  (64 bits)
+    return number_in(entry_no), number_in(request_no)
 
 
 def _event(position: str, html: str) -> str:
