@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -93,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         from koala_middleware.collector.store.opening import open_store, without_password  # noqa: PLC0415
     except ImportError as error:
         raise SystemExit(_needs(error)) from None
-    with _database_trouble():
+    with _database_trouble(arguments.database):
         app = create_app(
             arguments.database,
             arguments.keys,
@@ -117,7 +118,7 @@ def run_user(arguments: argparse.Namespace) -> int:
     from koala_middleware.collector.login import add_login  # noqa: PLC0415  (see run)
     from koala_middleware.collector.store.opening import open_store  # noqa: PLC0415
 
-    with _database_trouble(), closing(open_store(arguments.database)) as store:
+    with _database_trouble(arguments.database), closing(open_store(arguments.database)) as store:
         if arguments.action == "remove":
             return 0 if store.drop_login(arguments.name) else _fail(f"There is no user {arguments.name!r}.")
         password = _password()
@@ -129,14 +130,21 @@ def run_user(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _database_trouble() -> Iterator[None]:
+def _database_trouble(database: str) -> Iterator[None]:
     """One sentence instead of a traceback."""
+    from koala_middleware.collector.store.opening import url_scheme  # noqa: PLC0415  (see run)
+
+    folder = Path(database).absolute().parent
+    if url_scheme(database) is None and not folder.is_dir():
+        raise SystemExit(f"There is no directory {folder}. Make it, or give another --database.")
     try:
         yield
     except ImportError as error:
         raise SystemExit(_needs(error, "collector,postgres")) from None
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         raise SystemExit(f"koala-middleware collector: {error}") from None
+    except sqlite3.Error as error:
+        raise SystemExit(f"SQLite cannot use {database} ({error}). Give another --database.") from None
 
 
 def _password() -> str:
@@ -155,16 +163,25 @@ def run_export(arguments: argparse.Namespace) -> int:
         return _fail("Batches are JSON lines: leave --format csv out.")
     if url_scheme(arguments.database) is None and not Path(arguments.database).exists():
         return _fail(f"There is no database {arguments.database}.")
-    with _database_trouble():
+    with _database_trouble(arguments.database):
         count = export(arguments.database, arguments.what, arguments.format, arguments.output)
     _warn(f"{count} {arguments.what} written.")
     return 0
 
 
 def run_import(arguments: argparse.Namespace) -> int:
-    from koala_middleware.collector.transfer import bring_in  # noqa: PLC0415  (see run)
+    import requests  # noqa: PLC0415  (see run)
 
-    taken, refused = bring_in(arguments.files, arguments.to, arguments.key)
+    from koala_middleware.collector.transfer import bring_in  # noqa: PLC0415
+
+    for file in arguments.files:
+        if file.is_dir() or not file.exists():
+            return _fail(f"There is no file {file}.")
+    try:
+        taken, refused = bring_in(arguments.files, arguments.to, arguments.key)
+    except requests.RequestException as error:
+        name = type(error).__name__
+        return _fail(f"No collector answers at {arguments.to} ({name}). Start it, or give another --to.")
     _warn(f"{taken} batches taken, {refused} refused.")
     return 1 if refused else 0
 

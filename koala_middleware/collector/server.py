@@ -69,6 +69,9 @@ def _bind(host: str, port: int) -> socket.socket:
         raise SystemExit(
             f"Cannot listen on {host}:{port} ({error.strerror}). Give another --port; 0 takes a free one."
         ) from None
+    except OverflowError:
+        listening.close()
+        raise SystemExit(f"--port is {port}, expected 0 to 65535; 0 takes a free one.") from None
     listening.listen(1024)
     return listening
 

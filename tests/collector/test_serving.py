@@ -94,6 +94,28 @@ def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:
             assert f"Cannot listen on 127.0.0.1:{port}" in second.stderr.read()
 
 
+@pytest.mark.parametrize(
+    ("database", "options", "words"),
+    [
+        pytest.param(
+            "nowhere/koala.db", [], "There is no directory {folder}/nowhere. Make it", id="no directory"
+        ),
+        pytest.param("", [], "SQLite cannot use {folder}", id="a directory as database"),
+        pytest.param("notes.txt", [], "SQLite cannot use {folder}/notes.txt", id="another file as database"),
+        pytest.param("koala.db", ["--port", "99999"], "--port is 99999, expected 0 to 65535", id="no port"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_said_in_one_sentence(
+    tmp_path: Path, database: str, options: list[str], words: str
+) -> None:
+    (tmp_path / "notes.txt").write_text("These are notes, and no database.\n" * 100)
+    with started(tmp_path / database, *options) as (process, _):
+        assert process.wait(DEADLINE) == 1
+        assert process.stderr is not None
+        (said,) = process.stderr.read().splitlines()
+        assert words.format(folder=tmp_path) in said
+
+
 def test_a_length_that_cannot_be_meant_stops_it_with_a_sentence(tmp_path: Path) -> None:
     with started(tmp_path / "koala.db", "--keep", "soon") as (process, _):
         assert process.wait(DEADLINE) == 1

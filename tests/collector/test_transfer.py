@@ -191,3 +191,15 @@ def test_import_gives_a_line_up_after_some_minutes(collector: Running, tmp_path:
 
     assert bring_in([lines], collector.url, "pk_mine", pauses.append) == (0, 1)
     assert sum(pauses) == PATIENCE
+
+
+def test_import_says_in_one_sentence_what_is_not_there(
+    collector: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["collector", "import", str(tmp_path / "nowhere"), "--to", collector.url]) == 1
+    assert capsys.readouterr().err == f"There is no file {tmp_path / 'nowhere'}.\n"
+
+    lines = tmp_path / "one.jsonl"
+    lines.write_text('{"profile_id": "p1"}')
+    assert main(["collector", "import", str(lines), "--to", "http://127.0.0.1:1"]) == 1
+    assert "No collector answers at http://127.0.0.1:1 (ConnectionError)." in capsys.readouterr().err
