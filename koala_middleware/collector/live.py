@@ -7,14 +7,16 @@ so a flood costs a page no more than a trickle, and ingestion never waits for a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from koala_middleware.collector.identity import END
 from koala_middleware.collector.pages import page, render
 from koala_middleware.collector.pages.views import collector_of, number_in
 from koala_middleware.collector.reading import Filter, Reader, Shown
@@ -22,6 +24,7 @@ from koala_middleware.collector.state import Collector
 from koala_middleware.collector.writer import Away
 
 SHOWN = 100  # entries on the page
+LOOKS_BACK = 5_000  # of one person's entries, for those of a kind
 FLOOD = 25  # entries sent at once; of more, the newest
 PAUSE = 0.25  # seconds between two looks
 KEEP_ALIVE = 15.0  # seconds of silence after which a comment keeps proxies from closing the stream
@@ -52,16 +55,31 @@ class Wanted:
 
     def look(self, reader: Reader, after: int, limit: int) -> list[Shown]:
         """Entries that match and are newer than number `after`, newest first."""
-        wanted = Filter(kind=self.kind or None, name=self.event or None)
         if not self.person:
-            return reader.newest(after, limit, wanted)
+            return reader.newest(after, limit, Filter(kind=self.kind or None, name=self.event or None))
         found = [
             entry
             for number in reader.person_by_email(self.person)
-            for entry in reader.newest(after, limit, Filter(person=number))
-            if self.kind in {"", entry.kind} and self.event in {"", entry.name}
+            for entry in islice(self._of(reader, number, after), limit)
         ]
         return sorted(found, key=lambda entry: entry.entry_no, reverse=True)
+
+    def _of(self, reader: Reader, person: int, after: int) -> Iterator[Shown]:
+        """A person's entries that match. What is new must be found quickly; what there was is worth a longer look."""
+        for entry in _timeline(reader, person, SHOWN if after else LOOKS_BACK):
+            if entry.entry_no > after and self.kind in {"", entry.kind} and self.event in {"", entry.name}:
+                yield entry
+
+
+def _timeline(reader: Reader, person: int, most: int) -> Iterator[Shown]:
+    """A person's entries, newest first, read piece by piece."""
+    before = END
+    for _ in range(0, most, SHOWN):
+        some = reader.timeline(person, SHOWN, before)
+        yield from some
+        if len(some) < SHOWN:
+            return
+        before = some[-1].moment
 
 
 def live(request: Request) -> Response:

@@ -123,7 +123,6 @@ class Filter:
     kind: str | None = None
     name: str | None = None
     key: str | None = None
-    person: int | None = None
 
 
 class Reader(Protocol):

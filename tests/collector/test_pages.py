@@ -63,6 +63,19 @@ def test_live_can_be_narrowed_to_a_kind_an_event_or_a_person(collector: Running,
 
 
 @on_both_stores
+def test_live_shows_a_persons_rare_kind_behind_many_of_another(collector: Running) -> None:
+    seen = {"page": {"path": "/pricing"}, "visit_start": "2026-01-01T10:00:00Z"}
+    collector.send(
+        profile_id="p1", email="ada@example.com", page_views=[seen], events=[event("Rare", "2026-01-01")]
+    )
+    for _ in range(9):
+        collector.send(profile_id="p1", events=[event("Often") for _ in range(30)])
+    assert "/pricing" in collector.get("/?person=ada@example.com&kind=page").text
+    assert "Rare" in collector.get("/?person=ada@example.com&event=Rare").text.partition('id="stream"')[2]
+    assert "/pricing" not in collector.get("/?person=ada@example.com&kind=track").text
+
+
+@on_both_stores
 def test_a_persons_page_tells_from_the_first_anonymous_page_on(collector: Running, tab: Page) -> None:
     visit = {"message_id": "v1", "page": {"path": "/pricing"}, "visit_start": "2026-01-01T10:00:00Z"}
     collector.send(profile_id="laptop", page_views=[visit])

@@ -82,8 +82,6 @@ class SqlReader:
         )
 
     def newest(self, after: int, limit: int, wanted: Filter) -> list[Shown]:
-        if wanted.person is not None:
-            return [entry for entry in self.timeline(wanted.person, limit) if entry.entry_no > after]
         labels, newest = self._labels(wanted), self.newest_entry_no()
         if labels is None:
             return self._arrived("", (), after, newest, limit)
