@@ -231,15 +231,11 @@ class Segment:
         """Counts what is left in it; leaves out a torn last line, which was never accepted."""
         self.sealed = True
         self.written_at = os.fstat(self.descriptor).st_mtime
+        self.size = _end_of_lines(self.descriptor)
         self._done_before = done_marks(self.path)
-        lines = whole = offset = 0
-        while chunk := os.pread(self.descriptor, _CHUNK, offset):
-            lines += chunk.count(b"\n")
-            if b"\n" in chunk:
-                whole = offset + chunk.rindex(b"\n") + 1
-            offset += len(chunk)
-        self.size, self.lines = whole, lines
-        self.undone = self.unread = lines - len(self._done_before)
+        chunks = (os.pread(self.descriptor, _CHUNK, offset) for offset in range(0, self.size, _CHUNK))
+        self.lines = sum(chunk.count(b"\n") for chunk in chunks)
+        self.undone = self.unread = self.lines - len(self._done_before)
 
 
 def done_marks(path: Path) -> dict[int, bytes]:
@@ -254,14 +250,27 @@ def done_marks(path: Path) -> dict[int, bytes]:
 
 
 def _matching(marks: list[bytes], descriptor: int) -> Iterator[tuple[int, bytes]]:
+    end = _end_of_lines(descriptor)  # what is torn behind it is no entry, whatever a mark says
     for mark in marks:
         try:
             offset, check = int(mark[:CHECK], 16), mark[CHECK + 1 :]
         except ValueError:
             continue
-        at_line = offset == 0 or os.pread(descriptor, 1, offset - 1) == b"\n"
+        at_line = offset < end and (offset == 0 or os.pread(descriptor, 1, offset - 1) == b"\n")
         if at_line and len(check) == CHECK and os.pread(descriptor, CHECK, offset) == check:
             yield offset, check
+
+
+def _end_of_lines(descriptor: int) -> int:
+    """Where the last whole line ends."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(end - _CHUNK, 0)
+        line_end = os.pread(descriptor, end - start, start).rfind(b"\n") + 1
+        if line_end:
+            return start + line_end
+        end = start
+    return 0
 
 
 def _decoded(line: bytes) -> Waiting | None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from support.interrupting import interrupted_at
 
-from koala_middleware.delivery import durable, segment, spool
+from koala_middleware.delivery import durable, inspection, segment, spool
 from koala_middleware.delivery.durable import DurableOutbox
 from koala_middleware.delivery.segment import Segment, decode, encode
 from koala_middleware.wire import Account, Batch, Entry, Person
@@ -132,6 +132,41 @@ def test_a_torn_last_line_was_never_accepted(box: MakeBox, batch: MakeBatch, tmp
     heir = box()
     assert drain(heir) == ["1"]
     assert heir.stats().dropped == {}
+
+
+@pytest.fixture
+def torn_after_delivery(box: MakeBox, batch: MakeBatch, tmp_path: Path) -> Path:
+    """An orphan's directory: the last of its three entries is delivered, and has lost its line's end since."""
+    dead = box()
+    dead.put(batch("ada", 1, 2))
+    dead.put(batch("grace", 3))
+    dead.claim(time.monotonic())
+    last = dead.claim(time.monotonic())
+    assert last is not None
+    dead.done(last, last.items)
+    crash(dead)
+    [path] = (tmp_path / "outbox").glob("*.waiting")
+    os.truncate(path, path.stat().st_size - 1)
+    return path.parent
+
+
+def test_a_torn_line_that_was_done_costs_no_other_entry(
+    box: MakeBox, made: list[DurableOutbox], torn_after_delivery: Path
+) -> None:
+    heir = box()
+    heir.hurry(time.monotonic())
+    parcel = heir.claim(time.monotonic() + 60)
+    assert parcel is not None
+    heir.done(parcel, parcel.items[:1])
+    crash(heir)
+    assert drain(box()) == ["2"]
+    assert [outbox.stats().adopted for outbox in made[1:]] == [2, 1]
+    assert files(torn_after_delivery) == {}
+
+
+@pytest.mark.usefixtures("torn_after_delivery")
+def test_nor_does_it_spoil_the_count_of_what_is_deleted_by_hand(tmp_path: Path) -> None:
+    assert inspection.delete_orphans(tmp_path / "outbox") == 2
 
 
 def test_a_damaged_line_costs_itself_alone_and_is_counted(
