@@ -23,7 +23,7 @@ from koala_middleware.delivery.people import People
 from koala_middleware.delivery.purging import known_in, notes, purge_directory
 from koala_middleware.delivery.report import DeliveryStats
 from koala_middleware.delivery.segment import Place, Reading, Segment
-from koala_middleware.delivery.spool import READ_BYTES, Full, Spool
+from koala_middleware.delivery.spool import READ_BYTES, Full, Spool, slots_of
 from koala_middleware.wire import Batch
 
 WINDOW = 1000  # entries in memory: so many fresh ones, and so many of those behind
@@ -134,7 +134,7 @@ class DurableOutbox(MemoryOutbox):
     def next_due(self, now: float) -> float:
         if self._hand_over:
             return math.inf
-        return 0.0 if self._behind and self._room_to_load() else super().next_due(now)
+        return 0.0 if self._behind and self._room_to_load() > 0 else super().next_due(now)
 
     def hurry(self, now: float) -> int:
         if self._hand_over:
@@ -205,16 +205,19 @@ class DurableOutbox(MemoryOutbox):
             self._lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, at, place), now)
 
     def _load(self) -> None:
-        """Reads some of what is behind into memory, where there is room for it."""
-        if not (self._behind and self._room_to_load() and self._loading.acquire(blocking=False)):
+        """Reads into memory what is behind, of as many files as there is room for: a person's older entries may be in
+        any of them, and what they say now must not leave before."""
+        if not (self._behind and self._room_to_load() > 0 and self._loading.acquire(blocking=False)):
             return
         try:
-            if next_up := self._spool.next_segment():
-                self._load_from(next_up)
+            room = self._room_to_load()
+            while room > 0 and (next_up := self._spool.next_segment()):
+                room -= self._load_from(next_up)
         finally:
             self._loading.release()
 
-    def _load_from(self, segment: Segment) -> None:
+    def _load_from(self, segment: Segment) -> int:
+        """How many entries that was."""
         try:
             reading = segment.read(READ_BYTES)
         except OSError as trouble:
@@ -226,6 +229,7 @@ class DurableOutbox(MemoryOutbox):
                 self._inbox.append(partial(self._loaded, reading))
             else:  # not a line of it can be read
                 self._inbox.append(partial(self._lost_behind, self._spool.drop(segment), accounting.CORRUPT))
+        return len(reading.items)
 
     def _loaded(self, reading: Reading) -> None:
         now = time.monotonic()
@@ -238,8 +242,9 @@ class DurableOutbox(MemoryOutbox):
         self._behind -= entries
         self._ledger.drop(entries, reason)
 
-    def _room_to_load(self) -> bool:
-        return self._lanes.entries - self._lanes.fresh_entries < WINDOW // 2
+    def _room_to_load(self) -> int:
+        """For so many entries; negative when there are more than that already."""
+        return WINDOW // 2 - (self._lanes.entries - self._lanes.fresh_entries)
 
     def _all_too_old(self, parcel: Parcel) -> bool:
         """Drops what is past the age limit; whether that was all of it."""
@@ -267,8 +272,9 @@ class DurableOutbox(MemoryOutbox):
         before = time.time() - self._max_age
         try:
             orphans = self._spool.find_orphans(before)
+            persons = slots_of(orphan for orphan in orphans if orphan.undone)
             with self._spool.lock:
-                self._spool.take_over(orphans)
+                self._spool.take_over(orphans, persons)
                 for orphan in orphans:
                     self._inbox.append(partial(self._adopted, orphan.path.stem, orphan.undone))
                 self._inbox.append(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from koala_middleware.delivery import backoff
 from koala_middleware.delivery.people import People
@@ -356,11 +358,14 @@ class Lanes:
         subject = lane.items[0].subject if lane.items else None
         if subject is not None and subject == item.subject:
             item.subject = subject  # one object for all: 130 bytes less for every further entry
-        # No call from here to the append, so no signal handler: it may have delivered all of them just now.
+        # No call from here to the last, so no signal handler: it may have delivered all of them just now.
         if key not in self._lanes or self._lanes[key] is not standing:
             return self._place(item, now, late=late)
         self._lanes[key], lane.latest = lane, now
-        lane.items.append(item)
+        if late:  # what came since the restart may wait here already
+            insort(lane.items, item, key=_AT)
+        else:
+            lane.items.append(item)
         return lane.late
 
     def _advance(self, now: float) -> None:
@@ -454,6 +459,7 @@ class Lanes:
 
 
 _NOBODY: deque[str] = deque()
+_AT = attrgetter("at")
 
 
 def _items(standing: Waiting | Lane | None) -> list[Waiting]:

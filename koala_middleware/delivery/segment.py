@@ -15,6 +15,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from errno import ENOSPC
 from pathlib import Path
@@ -80,8 +81,11 @@ def decode(line: bytes) -> Waiting | None:
         return None
     kind, at, head, body = fields
     about = json.loads(head)
-    subject = Person(**about["person"]) if "person" in about else Account(**about["account"])
-    return Waiting(cast("EntryKind", kind.decode()), body, subject, about.get("ip"), float(at))
+    return Waiting(cast("EntryKind", kind.decode()), body, _subject(about), about.get("ip"), float(at))
+
+
+def _subject(about: dict[str, Any]) -> Subject:
+    return Person(**about["person"]) if "person" in about else Account(**about["account"])
 
 
 def reason_of(line: bytes) -> str:
@@ -175,6 +179,14 @@ class Segment:
                 item.place = Place(self, offset, line[:CHECK])
                 reading.items.append(item)
         return reading
+
+    def subjects(self) -> Iterator[Subject]:
+        """Whose entries are in it, done or not; lines that do not say it are left out. Raises OSError."""
+        lines = os.pread(self.descriptor, self.size, 0).split(b"\n")
+        heads = {fields[3] for line in lines if len(fields := line.split(b"\t", 4)) > _FIELDS}
+        for head in heads:
+            with suppress(ValueError, TypeError, KeyError):
+                yield _subject(json.loads(head))
 
     def take_out(self, people: People) -> int:
         """Marks what is theirs and not read yet as done; how many entries. Raises OSError."""

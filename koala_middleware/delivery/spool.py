@@ -13,11 +13,13 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from errno import ENOSPC
 from pathlib import Path
 from zlib import crc32
 
+from koala_middleware.delivery.courtesy import paced
 from koala_middleware.delivery.lanes import Waiting
 from koala_middleware.delivery.people import People
 from koala_middleware.delivery.segment import (
@@ -146,8 +148,14 @@ class Spool:
         self._others_bytes = others
         return orphans
 
-    def take_over(self, orphans: list[Segment]) -> None:
-        """They are ours now, behind everything. Under the lock."""
+    def take_over(self, orphans: list[Segment], slots: set[int]) -> None:
+        """They are ours now, behind everything, and so is what these people say from now on. Under the lock.
+
+        Args:
+            slots: Of everybody in them, from `slots_of`.
+        """
+        for slot in slots:
+            self._persons_behind[slot] = 1
         for orphan in orphans:
             self._ours[orphan.path.stem] = orphan
             self._own_bytes += orphan.weight
@@ -301,6 +309,15 @@ def _append_whole(descriptor: int, text: bytes) -> None:
     if written != len(text):  # the disk is full: no torn line is left inside the file
         os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)
         raise OSError(ENOSPC, "no space left for the whole record")
+
+
+def slots_of(segments: Iterable[Segment]) -> set[int]:
+    """The hashes of those who have entries in them. Reads all of it, so not on the app's path, and without the lock."""
+    slots: set[int] = set()
+    for segment in segments:
+        with suppress(OSError):  # it cannot be read later either
+            slots.update(_slot(subject.key) for subject in paced(segment.subjects()))
+    return slots
 
 
 def _slot(key: str) -> int:

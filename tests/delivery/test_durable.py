@@ -238,6 +238,49 @@ def test_a_person_with_entries_behind_is_not_overtaken_by_their_own_newer_ones(
     assert taken.index(str(last)) < taken.index("newer")
 
 
+def test_who_speaks_right_after_a_restart_does_not_overtake_their_own_older_entries(
+    box: MakeBox, batch: MakeBatch
+) -> None:
+    dead = box()
+    dead.put(batch("ada", "first"))
+    dead.put(batch("ada", "second"))
+    crash(dead)
+    heir = box()
+    heir.put(batch("ada", "third"))
+    assert drain(heir) == ["first", "second", "third"]
+
+
+def test_nor_where_several_processes_died_and_any_of_them_may_have_had_theirs(
+    box: MakeBox, batch: MakeBatch
+) -> None:
+    processes = [box() for _ in range(3)]
+    for number, dead in enumerate(processes):
+        dead.put(batch(f"person-{number}", f"older-{number}"))
+    for dead in processes:
+        crash(dead)
+    heir = box()
+    for number in range(3):
+        heir.put(batch(f"person-{number}", f"newer-{number}"))
+    taken = drain(heir)
+    for number in range(3):
+        assert taken.index(f"older-{number}") < taken.index(f"newer-{number}")
+
+
+def test_nor_who_speaks_while_the_dead_process_s_entries_are_more_than_memory_holds(
+    box: MakeBox, batch: MakeBatch
+) -> None:
+    dead = box()
+    for number in range(5000):
+        dead.put(batch(f"person-{number}", number))
+    crash(dead)
+    heir = box()
+    heir.hurry(time.monotonic())
+    heir.put(batch("person-4999", "newer"))
+    heir.put(batch("somebody-else", "fresh"))
+    taken = drain(heir)
+    assert taken.index("fresh") < taken.index("4999") < taken.index("newer")
+
+
 def test_the_whole_directory_stays_below_the_byte_limit(
     box: MakeBox, batch: MakeBatch, tmp_path: Path
 ) -> None:
