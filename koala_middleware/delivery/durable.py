@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -62,6 +63,7 @@ class DurableOutbox(MemoryOutbox):
         self._loading = threading.Lock()
         self._behind = 0  # entries behind, by the books: changes in order with the inbox
         self._kept: dict[str, int] = {}  # what we let go of at a close, by segment
+        self._uncounted: deque[Callable[[], None]] = deque()  # of what is done, by the files
         self._heeded: set[str] = set()  # notes of purges, by their files' names
         self._trouble: OSError | None = None
         self._trouble_said = False
@@ -102,17 +104,15 @@ class DurableOutbox(MemoryOutbox):
             yield lent
 
     def done(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
-        self._finish(items)
-        super().done(parcel, items)
+        self._settle(items, partial(super().done, parcel, items))
 
     def done_all(self, parcels: Sequence[Parcel]) -> None:
-        self._finish([item for parcel in parcels for item in parcel.items])
-        super().done_all(parcels)
+        items = [item for parcel in parcels for item in parcel.items]
+        self._settle(items, partial(super().done_all, parcels))
 
     def refuse(self, parcel: Parcel, items: Sequence[Waiting], reason: str) -> None:
         self._keep_refused(items, reason)
-        self._finish(items)
-        super().refuse(parcel, items, reason)
+        self._settle(items, partial(super().refuse, parcel, items, reason))
 
     def set_aside(self, batch: Batch, reason: str) -> None:
         at = time.time()
@@ -158,10 +158,10 @@ class DurableOutbox(MemoryOutbox):
         self._say_trouble()
 
     def close(self) -> DeliveryStats:
-        with self._sorted():
+        with self._counted():
             only_here = [item for item in self._lanes.everything() if item.place is None]
             self._drop_the_rest([item for item in self._lanes.unanswered() if item.place is None], only_here)
-        self._let_go()
+            self._let_go()
         return self.stats()
 
     def abandon(self) -> None:
@@ -224,6 +224,8 @@ class DurableOutbox(MemoryOutbox):
             self._note_trouble(trouble)
             reading = Reading([], 0, segment.cursor)
         with self._spool.lock:
+            if segment is not self._spool.next_segment():
+                return 0  # let go of or given up meanwhile
             if reading.cursor > segment.cursor:
                 self._spool.advance(segment, reading)
                 self._inbox.append(partial(self._loaded, reading))
@@ -251,14 +253,29 @@ class DurableOutbox(MemoryOutbox):
         before = time.time() - self._max_age
         old = [item for item in parcel.items if item.at < before]
         if old:
-            self._finish(old)
-            with self._sorted():
-                self._ledger.drop(len(old), accounting.TOO_OLD)
-                self._lanes.settle(parcel, old, time.monotonic())
+            self._settle(old, partial(self._too_old, parcel, old))
         return not parcel.items
+
+    def _too_old(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
+        if self._lanes.is_out(parcel):
+            self._ledger.drop(len(items), accounting.TOO_OLD)
+            self._lanes.settle(parcel, items, time.monotonic())
 
     def _dropped_oldest(self, item: Waiting) -> None:
         self._finish([item])
+
+    def _settle(self, items: Sequence[Waiting], count: Callable[[], None]) -> None:
+        """Marks them as done, then has them counted; by a close that comes in between, if need be. The outbox's lock
+        is not kept while the disk writes."""
+        with self._spool.lock:
+            self._finish(items)
+            self._uncounted.append(count)
+        with self._sorted():
+            self._count()
+
+    def _count(self) -> None:
+        while self._uncounted:
+            self._uncounted.popleft()()
 
     def _finish(self, items: Sequence[Waiting]) -> None:
         try:
@@ -299,8 +316,8 @@ class DurableOutbox(MemoryOutbox):
                     behind = self._spool.take_out(people)
                 except OSError as trouble:
                     self._note_trouble(trouble)
+                self._finish(taken)
             self._lost_behind(behind, accounting.ERASED)
-        self._finish(taken)
         return len(taken) + behind
 
     def _heed_notes(self, *, adopted: bool) -> None:
@@ -310,10 +327,17 @@ class DurableOutbox(MemoryOutbox):
                 self._heeded.add(name)
                 self._purge_here(people)
 
-    def _let_go(self) -> None:
-        """From here on others may deliver what is in our files."""
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Both locks, with everything counted that the files say."""
         with self._sorted(), self._spool.lock:
             self._sort()
+            self._count()
+            yield
+
+    def _let_go(self) -> None:
+        """From here on others may deliver what is in our files."""
+        with self._counted():
             self._kept.update(self._spool.release())
             self._behind = 0
 

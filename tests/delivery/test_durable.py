@@ -7,8 +7,9 @@ import logging
 import os
 import shutil
 import stat
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -19,7 +20,9 @@ from support.interrupting import interrupted_at
 
 from koala_middleware.delivery import durable, inspection, segment, spool
 from koala_middleware.delivery.durable import DurableOutbox
-from koala_middleware.delivery.segment import Segment, decode, encode
+from koala_middleware.delivery.lanes import Parcel
+from koala_middleware.delivery.people import People
+from koala_middleware.delivery.segment import Place, Reading, Segment, decode, encode
 from koala_middleware.wire import Account, Batch, Entry, Person
 
 MakeBatch = Callable[..., Batch]
@@ -503,3 +506,109 @@ def test_after_a_close_the_same_outbox_finds_its_own_entries_again_and_counts_th
     assert sorted(drain(outbox)) == ["1", "2"]
     stats = outbox.stats()
     assert (stats.accepted, stats.delivered, stats.waiting, stats.adopted) == (2, 2, 0, 0)
+
+
+class Contended:
+    """A re-entrant lock that says when a thread has to wait for it."""
+
+    def __init__(self, waits: threading.Event) -> None:
+        self._lock = threading.RLock()
+        self._waits = waits
+
+    def acquire(self, blocking: bool = True) -> bool:
+        if self._lock.acquire(blocking=False):
+            return True
+        if blocking:
+            self._waits.set()
+            self._lock.acquire()
+        return blocking
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def claimed(outbox: DurableOutbox) -> Parcel:
+    parcel = outbox.claim(time.monotonic() + 60)
+    assert parcel is not None
+    return parcel
+
+
+def done(outbox: DurableOutbox) -> None:
+    parcel = claimed(outbox)
+    outbox.done(parcel, parcel.items)
+
+
+def refused(outbox: DurableOutbox) -> None:
+    parcel = claimed(outbox)
+    outbox.refuse(parcel, parcel.items, "HTTP 400")
+
+
+SETTLINGS: dict[str, Callable[[DurableOutbox], object]] = {
+    "done": done,
+    "done in a bulk": lambda outbox: outbox.done_all([claimed(outbox)]),
+    "refused": refused,
+    "too old": lambda outbox: outbox.claim(time.monotonic() + 60),
+    "erased": lambda outbox: outbox.purge(People.of(["ada@example.com"])),
+}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("fate", SETTLINGS)
+def test_what_is_settled_while_another_thread_closes_is_in_the_books_once(
+    box: MakeBox, fate: str, moment: str
+) -> None:
+    """The close begins right before or after the mark on the disk."""
+    outbox = box(max_age=-1.0 if fate == "too old" else 3600.0)
+    outbox.put(Batch(Person(None, "ada@example.com"), (Entry("track", b"{}"),)))
+    closed_or_waits, finish = threading.Event(), outbox._spool.finish
+    outbox._lock, outbox._spool.lock = Contended(closed_or_waits), Contended(closed_or_waits)  # type: ignore[assignment]  # what it uses of one
+
+    def close() -> None:
+        outbox.close()
+        closed_or_waits.set()
+
+    closing = threading.Thread(target=close)
+
+    def be_overtaken() -> None:
+        closing.start()
+        assert closed_or_waits.wait(20)
+
+    def finish_and_be_overtaken(places: Sequence[Place]) -> None:
+        if moment == "before":
+            be_overtaken()
+        finish(places)
+        if moment == "after":
+            be_overtaken()
+
+    outbox._spool.finish = finish_and_be_overtaken  # type: ignore[method-assign]  # this one's alone
+    SETTLINGS[fate](outbox)
+    closing.join(20)
+    stats = outbox.stats()
+    assert stats.accepted == 1
+    assert stats.waiting + stats.delivered + stats.refused + sum(stats.dropped.values()) == 1
+
+
+def test_a_close_while_entries_are_read_from_the_disk_leaves_the_books_right(
+    box: MakeBox, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, read = box(), Segment.read
+    for number in range(durable.WINDOW + 100):
+        outbox.put(batch(f"person-{number}", number))
+
+    def read_and_be_overtaken(self: Segment, most_bytes: int) -> Reading:
+        reading = read(self, most_bytes)
+        outbox.close()
+        return reading
+
+    monkeypatch.setattr(Segment, "read", read_and_be_overtaken)
+    assert outbox.claim(time.monotonic() + 60) is None
+    monkeypatch.undo()
+    stats = outbox.stats()
+    assert stats.accepted == stats.waiting == durable.WINDOW + 100
+    assert len(drain(box())) == durable.WINDOW + 100
