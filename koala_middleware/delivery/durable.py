@@ -62,13 +62,14 @@ class DurableOutbox(MemoryOutbox):
         self._writing = False
         self._loading = threading.Lock()
         self._behind = 0  # entries behind, by the books: changes in order with the inbox
-        self._kept: dict[str, int] = {}  # what we let go of at a close, by segment
+        self._kept: dict[str, int] = {}  # what others may deliver since we let go of it, by segment
         self._uncounted: deque[Callable[[], None]] = deque()  # of what is done, by the files
         self._heeded: set[str] = set()  # notes of purges, by their files' names
         self._trouble: OSError | None = None
         self._trouble_said = False
         self._try_disk_at = -math.inf
         self._looked_around_at = -math.inf
+        self._looked_after_kept_at = -math.inf
 
     def put(self, batch: Batch) -> None:
         if not batch.entries:
@@ -145,6 +146,11 @@ class DurableOutbox(MemoryOutbox):
 
     def settled(self, round_: int) -> bool:
         return self._hand_over or (super().settled(round_) and not self._behind)
+
+    def stats(self) -> DeliveryStats:
+        if self._kept and time.monotonic() - self._looked_after_kept_at >= LOOK_AROUND:
+            self._look_after_kept()
+        return super().stats()
 
     def tend(self, now: float) -> None:
         try:
@@ -302,10 +308,24 @@ class DurableOutbox(MemoryOutbox):
             self._note_trouble(trouble)
 
     def _adopted(self, name: str, entries: int) -> None:
+        kept = self._kept.pop(name, 0)
         self._behind += entries
-        if self._kept.pop(name, None) is None:
-            self._ledger.accepted += entries
-            self._ledger.adopted += entries
+        self._ledger.delivered += max(kept - entries, 0)  # by another process, since we let go of it
+        self._ledger.accepted += max(entries - kept, 0)
+        self._ledger.adopted += max(entries - kept, 0)
+
+    def _look_after_kept(self) -> None:
+        """Of what we let go of, those files are gone that another process is done with."""
+        self._looked_after_kept_at = time.monotonic()
+        kept = list(self._kept)
+        try:
+            there = self._spool.names()
+        except OSError:
+            return  # nobody can tell, so they wait
+        with self._sorted():
+            for name in kept:
+                if name not in there:
+                    self._ledger.delivered += self._kept.pop(name, 0)
 
     def _purge_here(self, people: People) -> int:
         with self._loading, self._sorted():

@@ -24,6 +24,9 @@ class DeliveryStats:
     Attributes:
         accepted: Entries taken in, those taken over from dead processes included.
         adopted: How many of the accepted were taken over from a durable outbox's dead processes.
+        delivered: Entries that the endpoint took, and those that another process of the same durable outbox saw to
+            after this one let go of them: a relay, or a sibling after a close.
+        waiting: Entries in memory and in the durable outbox; what this process let go of, until another has seen to it.
         refused: Entries that the endpoint would not take; a durable outbox keeps them aside.
         dropped: Entries lost or left out on purpose, by reason.
         retries: Batches that were not answered with success and are tried again.

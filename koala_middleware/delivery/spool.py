@@ -132,6 +132,11 @@ class Spool:
         self.unread -= taken
         return taken
 
+    def names(self) -> set[str]:
+        """Of all segments in the directory, whoever has them."""
+        with os.scandir(self.directory) as files:
+            return {file.name.removesuffix(WAITING) for file in files if file.name.endswith(WAITING)}
+
     def find_orphans(self, before: float) -> list[Segment]:
         """Locks the segments that dead processes left; deletes refused entries older than `before`."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -612,3 +612,35 @@ def test_a_close_while_entries_are_read_from_the_disk_leaves_the_books_right(
     stats = outbox.stats()
     assert stats.accepted == stats.waiting == durable.WINDOW + 100
     assert len(drain(box())) == durable.WINDOW + 100
+
+
+def test_what_a_relay_took_over_waits_no_more_once_it_is_through(
+    box: MakeBox, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "LOOK_AROUND", 0.0)
+    worker, relay = box(hand_over=True), box()
+    for number in range(3):
+        worker.put(batch("ada", number))
+        worker.tend(time.monotonic())
+    assert worker.stats().waiting == 3
+    drain(relay)
+    stats = worker.stats()
+    assert (stats.accepted, stats.delivered, stats.waiting) == (3, 3, 0)
+    assert not worker._kept, "it grows with each hand-over"
+
+
+def test_what_others_delivered_between_a_close_and_the_next_entry_is_in_the_books(
+    box: MakeBox, batch: MakeBatch
+) -> None:
+    outbox, sibling = box(), box()
+    for number in range(10):
+        outbox.put(batch(f"person-{number}", number))
+    assert outbox.close().waiting == 10
+    sibling.hurry(time.monotonic())
+    for _ in range(6):
+        done(sibling)
+    sibling.close()
+    outbox.put(batch("ada", "new"))
+    assert len(drain(outbox)) == 5
+    stats = outbox.stats()
+    assert (stats.accepted, stats.delivered, stats.waiting) == (11, 11, 0)
