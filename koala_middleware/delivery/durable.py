@@ -8,13 +8,15 @@ rest. Must not know the file format.
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from weakref import finalize
 
 from koala_middleware.delivery import accounting
 from koala_middleware.delivery.lanes import Parcel, Waiting
@@ -70,6 +72,8 @@ class DurableOutbox(MemoryOutbox):
         self._try_disk_at = -math.inf
         self._looked_around_at = -math.inf
         self._looked_after_kept_at = -math.inf
+        # A client that nobody closes is collected some time after its last entry; its files are open until then.
+        finalize(self, _let_go_of, self._spool, os.getpid()).atexit = False
 
     def put(self, batch: Batch) -> None:
         if not batch.entries:
@@ -384,3 +388,12 @@ class DurableOutbox(MemoryOutbox):
             )
         elif trouble is None and said:
             log.warning("Koala: the outbox %s can be used again.", self._spool.directory)
+
+
+def _let_go_of(spool: Spool, process: int) -> None:
+    """The outbox is collected, so nobody else uses its spool. In a forked child all of it is the parent's."""
+    if os.getpid() != process:
+        spool.close_files()
+        return
+    with suppress(OSError):
+        spool.release()

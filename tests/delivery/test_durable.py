@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
 import shutil
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -644,3 +646,58 @@ def test_what_others_delivered_between_a_close_and_the_next_entry_is_in_the_book
     assert len(drain(outbox)) == 5
     stats = outbox.stats()
     assert (stats.accepted, stats.delivered, stats.waiting) == (11, 11, 0)
+
+
+def descriptors_in(directory: Path) -> list[str]:
+    """What this process has open there."""
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [link for link in links if link.startswith(str(directory))]
+
+
+def test_an_outbox_that_nobody_closed_leaves_nothing_open_or_empty_once_it_is_collected(
+    batch: MakeBatch, box: MakeBox, made: list[DurableOutbox], tmp_path: Path
+) -> None:
+    outbox = box()
+    outbox.put(batch("ada", 1))
+    done(outbox)
+    assert descriptors_in(tmp_path)
+    made.clear()
+    del outbox
+    gc.collect()
+    assert descriptors_in(tmp_path) == []
+    assert files(tmp_path / "outbox") == {}
+
+
+def test_and_what_waits_in_it_is_for_others_to_deliver(
+    batch: MakeBatch, box: MakeBox, made: list[DurableOutbox]
+) -> None:
+    box().put(batch("ada", 1))
+    made.clear()
+    gc.collect()
+    assert drain(box()) == ["1"]
+
+
+def test_but_in_a_forked_child_that_collects_it_the_files_stay_the_parents(
+    run_python: Callable[..., subprocess.Popen[str]],
+) -> None:
+    script = """
+        import gc
+        from pathlib import Path
+        from koala_middleware.delivery.durable import DurableOutbox
+
+        limits = dict(linger=0, max_entries=10, max_bytes=1 << 20, memory_bytes=1 << 20, max_age=60)
+        outbox = DurableOutbox(Path("outbox"), **limits, drop_old=False, sync=False)
+        outbox.put(batch("ada", 1))
+        parcel = outbox.claim(time.monotonic())
+        outbox.done(parcel, parcel.items)
+        before = os.listdir("outbox")
+        if os.fork() == 0:
+            del outbox
+            gc.collect()
+            os._exit(0)
+        assert os.wait()[1] == 0
+        assert os.listdir("outbox") == before != []
+    """
+    process = run_python(script)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
