@@ -118,7 +118,7 @@ class Spool:
         segment.undone -= reading.damaged
         segment.unread -= len(reading.items) + reading.damaged
         self.unread -= len(reading.items) + reading.damaged
-        if segment.cursor >= segment.size and (segment.sealed or self.unread == 0):
+        if segment.cursor >= segment.size:  # what comes now goes behind all others too, into another file
             self._queue.popleft()
             segment.sealed = True
             self._behind = None if segment is self._behind else self._behind

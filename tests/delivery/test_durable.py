@@ -286,6 +286,31 @@ def test_nor_who_speaks_while_the_dead_process_s_entries_are_more_than_memory_ho
     assert taken.index("fresh") < taken.index("4999") < taken.index("newer")
 
 
+def test_what_is_put_behind_while_the_backlog_is_read_is_not_given_up_with_a_file_that_has_no_more(
+    box: MakeBox, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One's own file behind is read to its end, while a dead process's waits after it."""
+    dead, outbox = box(), box()
+    dead.put(batch("ada", "orphan"))
+    last = durable.WINDOW
+    for number in range(last + 1):
+        outbox.put(batch(f"person-{number}", number))
+    crash(dead)
+    outbox.hurry(time.monotonic())
+    reads, read = count(1), Segment.read
+
+    def read_and_be_overtaken(self: Segment, most_bytes: int) -> Reading:
+        reading = read(self, most_bytes)
+        if next(reads) == 2:
+            outbox.put(batch(f"person-{last}", "newer"))
+        return reading
+
+    monkeypatch.setattr(Segment, "read", read_and_be_overtaken)
+    taken = drain(outbox)
+    assert outbox.stats().dropped == {}
+    assert taken.index(f"{last}") < taken.index("newer")
+
+
 def test_the_whole_directory_stays_below_the_byte_limit(
     box: MakeBox, batch: MakeBatch, tmp_path: Path
 ) -> None:
