@@ -256,7 +256,9 @@ class DurableOutbox(MemoryOutbox):
 
     def _room_to_load(self) -> int:
         """For so many entries; negative when there are more than that already."""
-        return WINDOW // 2 - (self._lanes.entries - self._lanes.fresh_entries)
+        entries, fresh = self._lanes.entries, self._lanes.fresh_entries
+        # What joins a fresh lane counts as fresh, and one person may have all of the backlog.
+        return min(WINDOW // 2 - (entries - fresh), 2 * WINDOW - entries)
 
     def _all_too_old(self, parcel: Parcel) -> bool:
         """Drops what is past the age limit; whether that was all of it."""

@@ -228,6 +228,25 @@ def test_much_more_than_memory_holds_waits_on_disk_and_leaves_in_order(
     assert sum(files(tmp_path / "outbox").values()) == 0, "personal data stays on disk after its delivery"
 
 
+def test_nor_does_memory_fill_where_all_that_a_dead_process_left_is_of_one_who_is_here_again(
+    box: MakeBox, batch: MakeBatch
+) -> None:
+    dead = box()
+    for number in range(20_000):
+        dead.put(batch("ada", number))
+    crash(dead)
+    heir = box()
+    heir.put(batch("ada", 20_000))
+    heir.hurry(time.monotonic())
+    taken, most = 0, 0
+    while parcel := heir.claim(time.monotonic() + 60):
+        most = max(most, sum(1 for _ in heir._lanes.everything()))
+        taken += len(parcel.items)
+        heir.done(parcel, parcel.items)
+    assert taken == 20_001
+    assert most <= 2 * durable.WINDOW + spool.READ_BYTES // 64  # and no line is so short
+
+
 def test_a_person_with_entries_behind_is_not_overtaken_by_their_own_newer_ones(
     box: MakeBox, batch: MakeBatch
 ) -> None:
