@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -122,6 +123,11 @@ def tell_a_story(collector: Running) -> None:
     collector.send(email=ADA, events=[event("Ada's invoice")])
 
 
+def forget(collector: Running, *emails: str) -> None:
+    asked = collector.post("/api/v1/deletion-requests", json={"emails": emails}, headers=SECRET)
+    assert asked.status_code == 200
+
+
 @on_both_stores
 def test_erasing_a_person_deletes_everything_of_theirs_and_nothing_else(serve: Serve) -> None:
     collector = serve(secret_key="sk_secret")
@@ -147,6 +153,35 @@ def test_erasing_a_person_deletes_everything_of_theirs_and_nothing_else(serve: S
     assert collector.send(profile_id=SHARED, email=BOB, events=[named]).status_code == 200
     assert collector.people()[BOB]["traits"] == {"name": "Whoever"}, "from where he was named on it is his"
     assert "Ada-Augusta" not in str(collector.requests())
+
+
+@on_both_stores
+def test_what_came_while_a_shared_browser_was_nobodys_outlives_the_last_of_its_people(serve: Serve) -> None:
+    collector = serve(secret_key="sk_secret")
+    collector.send(profile_id=SHARED, email=ADA, events=[event("Ada's", "2026-01-01T10:00:00Z")])
+    collector.send(profile_id=SHARED, email=BOB, events=[event("Bob's", "2026-01-01T11:00:00Z")])
+    forget(collector, BOB)
+    collector.send(profile_id=SHARED, events=[event("Whoever's", "2026-01-01T12:00:00Z")])
+    forget(collector, ADA)
+    collector.send(profile_id=OWN, email="carol@example.com", events=[event("Carol's")])
+
+    assert [(entry["event"], entry["profile_id"], entry["email"]) for entry in collector.entries()] == [
+        ("Whoever's", SHARED, None),
+        ("Carol's", OWN, "carol@example.com"),
+    ]
+    assert "Whoever&#39;s" in collector.get("/").text
+
+
+def test_an_entry_that_is_known_to_be_no_ones_shows_as_nobodys(collector: Running, database: Path) -> None:
+    collector.send(email=ADA, events=[event("Left behind")])
+    with closing(sqlite3.connect(database)) as beside:
+        beside.execute("DELETE FROM person")
+        beside.commit()
+
+    shown = collector.get("/")
+
+    assert shown.status_code == 200
+    assert '<span class="clip">nobody</span>' in shown.text
 
 
 def test_what_is_erased_from_a_file_is_overwritten(serve: Serve, tmp_path: Path) -> None:
@@ -191,8 +226,8 @@ def test_counts_shrink_with_what_is_erased(serve: Serve) -> None:
     tell_a_story(collector)
     collector.post("/api/v1/deletion-requests", json={"emails": [ADA, BOB]}, headers=SECRET)
     with collector.app.state.collector.store.reader() as reader:
-        assert reader.totals().entries == 0
-        assert reader.totals().people == 0
+        totals = reader.totals()
+        assert (totals.entries, totals.people, totals.profiles) == (0, 0, 0)
 
 
 def arrives_in_1970(collector: Running, **body: object) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from koala_middleware.collector.identity import NOBODY, Stretch
@@ -15,6 +15,11 @@ from koala_middleware.collector.recording import HOUR
 from koala_middleware.collector.store import CHUNK
 
 _COUNTED = {"identify": "identifies", "track": "events", "page": "page_views"}
+_EMPTY = (
+    f"NOT EXISTS (SELECT 1 FROM turn WHERE turn.profile_no = profile.profile_no AND person_no <> {NOBODY}) "
+    "AND NOT EXISTS (SELECT 1 FROM entry WHERE entry.profile_no IS NOT NULL "
+    "AND entry.profile_no = profile.profile_no)"
+)
 
 
 def erase_person(
@@ -38,25 +43,22 @@ def erase_person(
 
 
 def _leave_profiles(connection: sqlite3.Connection, person: int, profiles: set[int]) -> list[str]:
-    """Forget profiles that were this person's alone; in shared ones the person's turns become nobody's."""
-    names = []
-    for profile in profiles:
-        (profile_id,) = connection.execute(
-            "SELECT profile_id FROM profile WHERE profile_no = ?", (profile,)
-        ).fetchone()
-        names.append(profile_id)
-        shared = connection.execute(
-            "SELECT 1 FROM turn WHERE profile_no = ? AND person_no NOT IN (?, ?)", (profile, person, NOBODY)
-        ).fetchone()
-        if shared:
-            connection.execute(
-                "UPDATE turn SET person_no = ? WHERE profile_no = ? AND person_no = ?",
-                (NOBODY, profile, person),
-            )
-        else:
-            connection.execute("DELETE FROM turn WHERE profile_no = ?", (profile,))
-            connection.execute("DELETE FROM profile WHERE profile_no = ?", (profile,))
+    """The person's turns become nobody's; a profile that held nothing else is forgotten. Answers all their names."""
+    connection.execute("UPDATE turn SET person_no = ? WHERE person_no = ?", (NOBODY, person))
+    names = [
+        connection.execute("SELECT profile_id FROM profile WHERE profile_no = ?", (profile,)).fetchone()[0]
+        for profile in profiles
+    ]
+    _forget_empty(connection, profiles)
     return names
+
+
+def _forget_empty(connection: sqlite3.Connection, profiles: Iterable[int]) -> None:
+    """Forget those of the profiles that hold no entries and are nobody's."""
+    for profile in profiles:
+        gone = connection.execute(f"DELETE FROM profile WHERE profile_no = ? AND {_EMPTY}", (profile,))
+        if gone.rowcount:
+            connection.execute("DELETE FROM turn WHERE profile_no = ?", (profile,))
 
 
 def _delete_entries(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> Counter[str]:
@@ -112,10 +114,8 @@ def expire_people(connection: sqlite3.Connection, before: int) -> int:
     for table in ("trait", "member", "turn"):
         connection.execute(f"DELETE FROM {table} WHERE {gone}", (before,))
     people = connection.execute("DELETE FROM person WHERE coalesce(last_seen, 0) < ?", (before,)).rowcount
-    connection.execute(
-        "DELETE FROM profile WHERE profile_no NOT IN (SELECT profile_no FROM turn) AND NOT EXISTS "
-        "(SELECT 1 FROM entry WHERE entry.profile_no IS NOT NULL AND entry.profile_no = profile.profile_no)"
-    )
+    empty = connection.execute(f"SELECT profile_no FROM profile WHERE {_EMPTY}").fetchall()
+    _forget_empty(connection, (profile for (profile,) in empty))
     connection.execute("DELETE FROM hourly WHERE entries <= 0")
     connection.execute("DELETE FROM minutely WHERE minute < ?", (before // 60_000,))
     connection.execute("DELETE FROM request WHERE received_at < ?", (before,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from koala_middleware.collector.store.postgres.ledger import PostgresLedger
 
 _COUNTED = {"identify": "identifies", "track": "events", "page": "page_views"}
+EMPTY = (
+    f"NOT EXISTS (SELECT FROM turn WHERE turn.profile_no = profile.profile_no AND person_no <> {NOBODY}) "
+    "AND NOT EXISTS (SELECT FROM entry WHERE entry.profile_no = profile.profile_no)"
+)
 
 
 def erase(ledger: PostgresLedger, email: str) -> dict[str, Any]:
@@ -80,19 +84,19 @@ def _delete_entries(ledger: PostgresLedger, where: str, *values: Any) -> Counter
 
 
 def _leave_profiles(connection: Connection[Any], person: int, profiles: set[int]) -> list[str]:
-    """Forget profiles that were this person's alone; in shared ones the person's turns become nobody's."""
-    values = {"person": person, "profiles": sorted(profiles), "nobody": NOBODY}
+    """The person's turns become nobody's; a profile that held nothing else is forgotten. Answers all their names."""
+    connection.execute("UPDATE turn SET person_no = %s WHERE person_no = %s", (NOBODY, person))
     names = connection.execute(
-        "SELECT profile_id FROM profile WHERE profile_no = ANY(%(profiles)s) ORDER BY 1", values
+        "SELECT profile_id FROM profile WHERE profile_no = ANY(%s) ORDER BY 1", (sorted(profiles),)
     ).fetchall()
-    own = (
-        "profile_no = ANY(%(profiles)s) AND profile_no NOT IN (SELECT profile_no FROM turn "
-        "WHERE profile_no = ANY(%(profiles)s) AND person_no NOT IN (%(person)s, %(nobody)s))"
-    )
-    connection.execute(f"DELETE FROM profile WHERE {own}".encode(), values)
-    connection.execute(f"DELETE FROM turn WHERE {own}".encode(), values)
-    connection.execute(
-        "UPDATE turn SET person_no = %(nobody)s WHERE profile_no = ANY(%(profiles)s) AND person_no = %(person)s",
-        values,
-    )
+    forget_empty(connection, profiles)
     return [name for (name,) in names]
+
+
+def forget_empty(connection: Connection[Any], profiles: Collection[int]) -> None:
+    """Forget those of the profiles that hold no entries and are nobody's. Their rows are locked already."""
+    connection.execute(
+        f"WITH gone AS (DELETE FROM profile WHERE profile_no = ANY(%s) AND {EMPTY} RETURNING profile_no) "
+        "DELETE FROM turn USING gone WHERE turn.profile_no = gone.profile_no".encode(),
+        (sorted(profiles),),
+    )

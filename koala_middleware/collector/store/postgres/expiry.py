@@ -7,15 +7,12 @@ from typing import Any
 from psycopg import Connection, sql
 
 from koala_middleware.collector.store import CHUNK
+from koala_middleware.collector.store.postgres.erasure import EMPTY, forget_empty
 from koala_middleware.collector.store.postgres.names import hold_profiles
 from koala_middleware.collector.store.postgres.partitions import DAY, Piece, drop, lock, pieces
 
 # A drop waits for whoever reads the table, and all others wait for the drop: better to try again in an hour.
 _PATIENCE = "2s"
-_EMPTY = (
-    "NOT EXISTS (SELECT FROM turn WHERE turn.profile_no = profile.profile_no) "
-    "AND NOT EXISTS (SELECT FROM entry WHERE entry.profile_no = profile.profile_no)"
-)
 
 
 class Expiry:
@@ -103,12 +100,9 @@ def _forget_profiles(connection: Connection[Any], after: int) -> int | None:
     if last is None:
         return None
     empty = connection.execute(
-        f"SELECT profile_no FROM profile WHERE profile_no > %s AND profile_no <= %s AND {_EMPTY} ORDER BY 1 "
+        f"SELECT profile_no FROM profile WHERE profile_no > %s AND profile_no <= %s AND {EMPTY} ORDER BY 1 "
         "FOR UPDATE SKIP LOCKED".encode(),
         (after, last),
     )
-    connection.execute(
-        f"DELETE FROM profile WHERE profile_no = ANY(%s) AND {_EMPTY}".encode(),
-        ([number for (number,) in empty],),
-    )
+    forget_empty(connection, [number for (number,) in empty])
     return int(last)
