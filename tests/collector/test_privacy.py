@@ -221,6 +221,26 @@ def test_erasing_needs_the_secret_key(serve: Serve, new_database: Callable[[], D
 
 
 @on_both_stores
+def test_numbers_of_what_was_erased_are_not_given_again(serve: Serve, database: Database) -> None:
+    """Whoever reads on from an entry, or has kept a link to a person or a request, must not meet somebody else."""
+    with listening(create_app(database, secret_key="sk_secret")) as before:
+        before.send(email=BOB, events=[event("Bob's")])
+        before.send(profile_id=OWN, email=ADA, events=[event("Ada's")])
+        entry = before.entries()[-1]
+        with before.app.state.collector.store.reader() as reader:
+            (ada,) = reader.person_by_email(ADA)
+        forget(before, ADA)
+    collector = serve()
+    collector.send(profile_id="carols-browser", email="carol@example.com", events=[event("Carol's")])
+
+    read_on = collector.get(f"/api/entries?after={entry['entry_no']}").json()["entries"]
+
+    assert [each["event"] for each in read_on] == ["Carol's"]
+    for place in (f"/people/{ada}", f"/requests/{entry['request_no']}"):
+        assert collector.get(place).status_code == 404
+
+
+@on_both_stores
 def test_counts_shrink_with_what_is_erased(serve: Serve) -> None:
     collector = serve(secret_key="sk_secret")
     tell_a_story(collector)

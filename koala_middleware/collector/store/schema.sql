@@ -142,4 +142,6 @@ CREATE TABLE deletion (
     document TEXT NOT NULL  -- the receipt, as the API answers it
 ) WITHOUT ROWID;
 
+-- secret: what cookies are signed with. "last entry" and the like: the highest number given when last something was
+-- deleted, for none is given twice.
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -21,6 +21,7 @@ _REMEMBERED = 200_000  # numbers and turns held in memory
 _NEITHER_END = "sent_at, message_id"
 _WITHIN = f"profile_no = ? AND ({_NEITHER_END}) >= (?, ?) AND ({_NEITHER_END}) < (?, ?)"
 _LOOKED_UP = 500  # message ids in one statement
+_NUMBERED = ("project", "profile", "person", "account", "label", "entry", "request")
 
 
 class SqliteLedger:
@@ -36,9 +37,18 @@ class SqliteLedger:
         self._read_counters()
 
     def _read_counters(self) -> None:
-        self._entry_no: int = self._one("SELECT coalesce(max(entry_no), 0) FROM entry")
-        self._request_no: int = self._one("SELECT coalesce(max(request_no), 0) FROM request")
+        self._last = {table: self._last_number(table) for table in _NUMBERED}
         self._refused: int = self._one("SELECT count(*) FROM request WHERE slot < 0")
+
+    def _last_number(self, table: str) -> int:
+        stored = self._one(f"SELECT max({table}_no) FROM {table}")
+        kept = self._one("SELECT value FROM meta WHERE name = ?", f"last {table}")
+        return max(stored or 0, int(kept or 0))
+
+    def _keep_counters(self) -> None:
+        """Before anything is deleted: no number may be given again, to which readers' places and entries refer."""
+        last = [(f"last {table}", str(number)) for table, number in self._last.items()]
+        self._many("INSERT OR REPLACE INTO meta VALUES (?, ?)", last)
 
     def _one(self, sql: str, *values: Any) -> Any:
         row = self._execute(sql, values).fetchone()
@@ -113,12 +123,14 @@ class SqliteLedger:
 
     def _find_or_add(self, table: str, columns: Sequence[str], values: tuple[Any, ...]) -> tuple[int, bool]:
         names, places = ", ".join(columns), ", ".join("?" * len(columns))
+        next_number = self._last[table] + 1
         added = self._execute(  # the names are this module's own
-            f"INSERT INTO {table} ({names}) VALUES ({places}) ON CONFLICT DO NOTHING RETURNING {table}_no",
-            values,
-        ).fetchone()
+            f"INSERT INTO {table} ({table}_no, {names}) VALUES (?, {places}) ON CONFLICT DO NOTHING",
+            (next_number, *values),
+        ).rowcount
         if added:
-            return added[0], True
+            self._last[table] = next_number
+            return next_number, True
         where = " AND ".join(f"{column} = ?" for column in columns)
         return int(self._one(f"SELECT {table}_no FROM {table} WHERE {where}", *values)), False
 
@@ -136,7 +148,8 @@ class SqliteLedger:
     # Entries
 
     def entry_numbers(self, count: int) -> Sequence[int]:
-        return range(self._entry_no + 1, self._entry_no + 1 + count)
+        first = self._last["entry"] + 1
+        return range(first, first + count)
 
     def add(self, rows: Sequence[Row]) -> dict[tuple[int, bytes], Known]:
         if self._added(rows):
@@ -170,7 +183,7 @@ class SqliteLedger:
             return False
         finally:
             self._execute("RELEASE adding")
-        self._entry_no = rows[-1].entry_no
+        self._last["entry"] = rows[-1].entry_no
         return True
 
     def restate(self, entry_no: int, person: int) -> None:
@@ -312,6 +325,7 @@ class SqliteLedger:
     def erase(self, email: str) -> dict[str, Any]:
         """Delete the people under an email in all projects. Answers how much went."""
         total: dict[str, Any] = {"identifies": 0, "events": 0, "page_views": 0, "profiles": []}
+        self._keep_counters()
         self._execute("PRAGMA secure_delete = ON")
         try:
             for (person,) in self._execute(
@@ -332,17 +346,19 @@ class SqliteLedger:
         self._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def expire_entries(self, before: int) -> int:
+        self._keep_counters()
         return expire_entries(self.connection, before)
 
     def expire_people(self, before: int) -> int:
+        self._keep_counters()
         self.forget_cached()
         return expire_people(self.connection, before)
 
     # Requests
 
     def request_numbers(self, count: int) -> Sequence[int]:
-        first = self._request_no + 1
-        self._request_no += count
+        first = self._last["request"] + 1
+        self._last["request"] += count
         return range(first, first + count)
 
     def keep_requests(self, requests: list[Arrived]) -> None:
