@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
-from koala_middleware.collector.store import CHUNK
+from koala_middleware.collector.store import CHUNK, ForgettingLedger
 from koala_middleware.collector.writer import Writer, now_ms
 
 log = logging.getLogger("koala_middleware.collector")
@@ -24,13 +25,29 @@ async def expire_for_ever(writer: Writer, keep: int) -> None:
 
 
 async def expire(writer: Writer, before: int) -> int:
-    """Delete what arrived before a moment, and people not seen since. Answers how many entries went."""
+    """Delete what arrived before a moment, then people of whom nothing is left. Answers how many entries went."""
+    gone = await _expire_entries(writer, before)
+    await _expire_people(writer, before)
+    while not await asyncio.wrap_future(writer.run(lambda ledger: ledger.expire_rest(before))):
+        pass
+    return gone
+
+
+async def _expire_entries(writer: Writer, before: int) -> int:
     gone = 0
     while True:
         count: int = await asyncio.wrap_future(writer.run(lambda ledger: ledger.expire_entries(before)))
         gone += count
         if count < CHUNK:
-            break
-    while await asyncio.wrap_future(writer.run(lambda ledger: ledger.expire_people(before))) >= CHUNK:
-        pass
-    return gone
+            return gone
+
+
+async def _expire_people(writer: Writer, before: int) -> None:
+    last: int | None = 0
+    while last is not None:
+        some = writer.run(partial(_expire_some_people, before=before, after=last))
+        last = await asyncio.wrap_future(some)
+
+
+def _expire_some_people(ledger: ForgettingLedger, before: int, after: int) -> int | None:
+    return ledger.expire_people(before, after)

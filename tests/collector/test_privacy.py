@@ -30,7 +30,9 @@ from koala_middleware.collector.payload import read_person_batch
 from koala_middleware.collector.recording import record
 from koala_middleware.collector.retention import expire
 from koala_middleware.collector.settings import milliseconds
+from koala_middleware.collector.store import sqlite_ledger
 from koala_middleware.collector.store.opening import open_store
+from koala_middleware.collector.store.postgres import expiry
 from koala_middleware.collector.writer import now_ms
 
 ADA, BOB, SHARED, OWN = "ada@example.com", "bob@example.com", "shared-browser", "adas-own-browser"
@@ -256,6 +258,10 @@ def arrives_in_1970(collector: Running, **body: object) -> None:
     collector.app.state.collector.writer.run(lambda ledger: record(ledger, [(1, batch)])).result(DEADLINE)
 
 
+def expire_before_the_last_hour(collector: Running) -> int:
+    return asyncio.run(expire(collector.app.state.collector.writer, now_ms() - 1000 * 60 * 60))
+
+
 @on_both_stores
 def test_retention_lets_go_of_old_entries_and_of_people_not_seen_since(serve: Serve) -> None:
     collector = serve()
@@ -265,17 +271,70 @@ def test_retention_lets_go_of_old_entries_and_of_people_not_seen_since(serve: Se
     collector.send(profile_id=OWN, events=[event("Ada's")])
     collector.send(email="new@example.com", events=[event("New")])
 
-    gone = asyncio.run(expire(collector.app.state.collector.writer, now_ms() - 1000 * 60 * 60))
+    assert expire_before_the_last_hour(collector) == 4
 
-    assert gone == 4
     assert [(entry["event"], entry["email"]) for entry in collector.entries()] == [
         ("Ada's", ADA),
         ("New", "new@example.com"),
     ]
     assert sorted(collector.people()) == [ADA, "new@example.com"]
+    collector.send(email=BOB, events=[event("Bob's, much later")])
+    assert collector.timeline(BOB) == ["Bob's, much later"]
     with collector.app.state.collector.store.reader() as reader:
         totals = reader.totals()
-        assert (totals.entries, totals.people, totals.profiles) == (2, 2, 1)
+        assert (totals.entries, totals.people, totals.profiles) == (3, 3, 1)
+
+
+@on_both_stores
+def test_people_stay_as_long_as_an_entry_of_theirs_however_long_ago_that_was_sent(serve: Serve) -> None:
+    collector = serve()
+    collector.send(email=ADA, events=[event("Ada's invoice", "2020-01-01T00:00:00Z")])
+    collector.send(profile_id=SHARED, email=BOB, events=[event("Bob's", "2020-01-01T00:00:00Z")])
+
+    expire_before_the_last_hour(collector)
+    collector.send(email="new@example.com", events=[event("New")])
+
+    assert [(entry["event"], entry["email"]) for entry in collector.entries()] == [
+        ("Ada's invoice", ADA),
+        ("Bob's", BOB),
+        ("New", "new@example.com"),
+    ]
+    assert collector.get("/").status_code == 200
+
+
+@on_both_stores
+def test_whoever_expires_on_a_shared_browser_leaves_it_to_nobody(serve: Serve) -> None:
+    collector = serve()
+    arrives_in_1970(collector, profile_id=SHARED, email=ADA, events=[event("Ada's")])
+    collector.send(profile_id=SHARED, email=BOB, events=[event("Bob's, before", "1970-01-01T00:00:00.500Z")])
+
+    expire_before_the_last_hour(collector)
+    collector.send(profile_id=SHARED, events=[event("Whoever's")])
+
+    assert sorted(collector.people()) == [BOB]
+    assert [(entry["event"], entry["email"]) for entry in collector.entries()[-2:]] == [
+        ("Bob's, before", BOB),
+        ("Whoever's", None),
+    ]
+
+
+@on_both_stores
+def test_people_expire_a_few_at_a_time_until_all_are_gone(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sqlite_ledger, expiry):
+        monkeypatch.setattr(module, "PEOPLE", 2)
+    collector = serve()
+    for number in range(5):
+        visitor = {"profile_id": f"browser {number}", "email": f"{number}@example.com"}
+        arrives_in_1970(collector, **visitor, events=[event("x")])
+    collector.send(email="0@example.com", events=[event("y", "1970-01-02T00:00:00Z")])
+
+    expire_before_the_last_hour(collector)
+
+    assert sorted(collector.people()) == ["0@example.com"]
+    with collector.app.state.collector.store.reader() as reader:
+        assert reader.totals().profiles == 1, "theirs"
 
 
 @on_both_stores

@@ -221,6 +221,21 @@ def test_who_comes_back_while_being_erased_is_somebody_new(
         assert [entry.name for entry in reader.timeline(ada.person_no, 10)] == ["Two"]
 
 
+def test_who_comes_back_while_expiring_stays(
+    ledgers: tuple[ForgettingLedger, ForgettingLedger], collide: Collide, store: PostgresStore
+) -> None:
+    long_ago = read_person_batch(KEY, b'{"email": "%s", "events": [{"event": "One"}]}' % ADA.encode(), 1000)
+    with ledgers[0].transaction():
+        record(ledgers[0], [(1, long_ago)])
+    with ledgers[0].transaction():
+        ledgers[0].expire_entries(now_ms() - 90 * DAY)
+    late = event("Two", "1970-01-02T00:00:00Z")
+    collide(batch(email=ADA, events=[late]), lambda ledger: ledger.expire_people(now_ms() - 90 * DAY, 0))
+    with store.reader() as reader:
+        (ada,) = reader.people(10)
+        assert [entry.name for entry in reader.timeline(ada.person_no, 10)] == ["Two"]
+
+
 def test_whoever_reads_on_from_a_number_misses_nothing_that_is_committed_later(
     ledgers: tuple[ForgettingLedger, ForgettingLedger], store: PostgresStore
 ) -> None:

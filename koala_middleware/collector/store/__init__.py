@@ -14,7 +14,9 @@ from typing import Any, Protocol
 from koala_middleware.collector.reading import Reader
 from koala_middleware.collector.writer import GroupLedger
 
-CHUNK = 5_000  # entries deleted in one transaction, so that ingestion waits for tens of milliseconds at most
+# In one transaction, so that ingestion waits for tens of milliseconds at most:
+CHUNK = 5_000  # entries deleted
+PEOPLE = 500  # people looked at
 
 
 class ForgettingLedger(GroupLedger, Protocol):
@@ -36,8 +38,14 @@ class ForgettingLedger(GroupLedger, Protocol):
         A store that lets go of whole days at once may keep the last ones for a little longer.
         """
 
-    def expire_people(self, before: int) -> int:
-        """Delete people last seen before a moment, and what only they needed. Fewer than CHUNK: that was all."""
+    def expire_people(self, before: int, after: int) -> int | None:
+        """Delete people last seen before a moment of whom no entry is left, and what only they needed.
+
+        Looks at up to PEOPLE with numbers above `after`. Answers the last one; None: that was all.
+        """
+
+    def expire_rest(self, before: int) -> bool:
+        """Delete profiles that hold nothing, and counts and raw requests from before a moment. False: there is more."""
 
 
 class Store(Protocol):

@@ -34,16 +34,20 @@ def erase_person(
             (stretch.profile, *stretch.start, *stretch.end),
         )
     counts += _delete_entries(connection, "person_no = ? AND profile_no IS NULL", (person,))
-    profiles = _leave_profiles(connection, person, {stretch.profile for stretch in stretches})
-    for table in ("trait", "member", "person"):
-        connection.execute(f"DELETE FROM {table} WHERE person_no = ?", (person,))
+    profiles = forget_person(connection, person, {stretch.profile for stretch in stretches})
     for mention in (email, *profiles):
         connection.execute("DELETE FROM request WHERE instr(lower(body), lower(?)) > 0", (mention,))
     return {**{name: counts[kind] for kind, name in _COUNTED.items()}, "profiles": profiles}
 
 
-def _leave_profiles(connection: sqlite3.Connection, person: int, profiles: set[int]) -> list[str]:
-    """The person's turns become nobody's; a profile that held nothing else is forgotten. Answers all their names."""
+def forget_person(connection: sqlite3.Connection, person: int, profiles: set[int]) -> list[str]:
+    """Delete a person of whom no entry is left. Answers the names of their profiles.
+
+    Their turns become nobody's, so that what comes from a shared profile next is not taken for the others'; a
+    profile that holds nothing else is forgotten.
+    """
+    for table in ("trait", "member", "person"):
+        connection.execute(f"DELETE FROM {table} WHERE person_no = ?", (person,))
     connection.execute("UPDATE turn SET person_no = ? WHERE person_no = ?", (NOBODY, person))
     names = [
         connection.execute("SELECT profile_id FROM profile WHERE profile_no = ?", (profile,)).fetchone()[0]
@@ -108,15 +112,10 @@ def _last_before(connection: sqlite3.Connection, before: int) -> int:
     return int(low)
 
 
-def expire_people(connection: sqlite3.Connection, before: int) -> int:
-    """Delete people last seen before a moment, and profiles and sums that nothing refers to any more."""
-    gone = "person_no IN (SELECT person_no FROM person WHERE coalesce(last_seen, 0) < ?)"
-    for table in ("trait", "member", "turn"):
-        connection.execute(f"DELETE FROM {table} WHERE {gone}", (before,))
-    people = connection.execute("DELETE FROM person WHERE coalesce(last_seen, 0) < ?", (before,)).rowcount
+def expire_rest(connection: sqlite3.Connection, before: int) -> None:
+    """Delete profiles that hold nothing, and sums and raw requests from before a moment."""
     empty = connection.execute(f"SELECT profile_no FROM profile WHERE {_EMPTY}").fetchall()
     _forget_empty(connection, (profile for (profile,) in empty))
     connection.execute("DELETE FROM hourly WHERE entries <= 0")
     connection.execute("DELETE FROM minutely WHERE minute < ?", (before // 60_000,))
     connection.execute("DELETE FROM request WHERE received_at < ?", (before,))
-    return people

@@ -14,7 +14,13 @@ from typing import Any
 from koala_middleware.collector.addresses import company_domain
 from koala_middleware.collector.identity import Moment, Stretch, Turn, stretches
 from koala_middleware.collector.recording import HOUR, Known, Row
-from koala_middleware.collector.store.sqlite_erasure import erase_person, expire_entries, expire_people
+from koala_middleware.collector.store import PEOPLE
+from koala_middleware.collector.store.sqlite_erasure import (
+    erase_person,
+    expire_entries,
+    expire_rest,
+    forget_person,
+)
 from koala_middleware.collector.writer import REFUSED_KEPT, TAKEN_KEPT, Arrived
 
 _REMEMBERED = 200_000  # numbers and turns held in memory
@@ -349,10 +355,24 @@ class SqliteLedger:
         self._keep_counters()
         return expire_entries(self.connection, before)
 
-    def expire_people(self, before: int) -> int:
+    def expire_people(self, before: int, after: int) -> int | None:
         self._keep_counters()
+        old = self._execute(
+            "SELECT person_no FROM person WHERE person_no > ? AND coalesce(last_seen, 0) < ? "
+            "ORDER BY person_no LIMIT ?",
+            (after, before, PEOPLE),
+        ).fetchall()
+        for (person,) in old:
+            if self.seen_of(person) is None:
+                forget_person(self.connection, person, {each.profile for each in self.stretches_of(person)})
         self.forget_cached()
-        return expire_people(self.connection, before)
+        return old[-1][0] if len(old) == PEOPLE else None
+
+    def expire_rest(self, before: int) -> bool:
+        self._keep_counters()
+        expire_rest(self.connection, before)
+        self.forget_cached()
+        return True
 
     # Requests
 

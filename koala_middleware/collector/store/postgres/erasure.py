@@ -55,9 +55,7 @@ def _erase(ledger: PostgresLedger, person: int, email: str, stretches: Sequence[
     for stretch in stretches:
         counts += _delete_entries(ledger, WITHIN, *bounds(stretch))
     counts += _delete_entries(ledger, "person_no = %s AND profile_no IS NULL", person)
-    profiles = _leave_profiles(connection, person, {stretch.profile for stretch in stretches})
-    for table in ("trait", "member", "person"):
-        connection.execute(f"DELETE FROM {table} WHERE person_no = %s".encode(), (person,))
+    profiles = forget_people(connection, [person], {stretch.profile for stretch in stretches})
     for mention in (email, *profiles):
         connection.execute("DELETE FROM request WHERE strpos(lower(body), lower(%s)) > 0", (mention,))
     return {**{name: counts[kind] for kind, name in _COUNTED.items()}, "profiles": profiles}
@@ -83,9 +81,15 @@ def _delete_entries(ledger: PostgresLedger, where: str, *values: Any) -> Counter
     return kinds
 
 
-def _leave_profiles(connection: Connection[Any], person: int, profiles: set[int]) -> list[str]:
-    """The person's turns become nobody's; a profile that held nothing else is forgotten. Answers all their names."""
-    connection.execute("UPDATE turn SET person_no = %s WHERE person_no = %s", (NOBODY, person))
+def forget_people(connection: Connection[Any], people: Sequence[int], profiles: Collection[int]) -> list[str]:
+    """Delete people of whom no entry is left. They and their profiles are locked. Answers the profiles' names.
+
+    Their turns become nobody's, so that what comes from a shared profile next is not taken for the others'; a
+    profile that holds nothing else is forgotten.
+    """
+    for table in ("trait", "member", "person"):
+        connection.execute(f"DELETE FROM {table} WHERE person_no = ANY(%s)".encode(), (people,))
+    connection.execute("UPDATE turn SET person_no = %s WHERE person_no = ANY(%s)", (NOBODY, people))
     names = connection.execute(
         "SELECT profile_id FROM profile WHERE profile_no = ANY(%s) ORDER BY 1", (sorted(profiles),)
     ).fetchall()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection, sql
 
-from koala_middleware.collector.store import CHUNK
-from koala_middleware.collector.store.postgres.erasure import EMPTY, forget_empty
+from koala_middleware.collector.store import CHUNK, PEOPLE
+from koala_middleware.collector.store.postgres.erasure import EMPTY, forget_empty, forget_people
 from koala_middleware.collector.store.postgres.names import hold_profiles
 from koala_middleware.collector.store.postgres.partitions import DAY, Piece, drop, lock, pieces
 
+if TYPE_CHECKING:
+    from koala_middleware.collector.store.postgres.ledger import PostgresLedger
+
+_ANY_NUMBER = 2**62  # above every entry's
 # A drop waits for whoever reads the table, and all others wait for the drop: better to try again in an hour.
 _PATIENCE = "2s"
 
@@ -57,34 +62,49 @@ class Expiry:
         connection.execute("DELETE FROM hourly WHERE day >= %s AND day < %s", (piece.start, piece.end))
         self._walked = 0
 
-    def expire_people(self, connection: Connection[Any], before: int) -> int:
-        """Delete up to CHUNK people last seen before a moment, then profiles of which nothing is left."""
-        gone = _forget_people(connection, before)
+    def expire_rest(self, connection: Connection[Any], before: int) -> bool:
+        """Delete counts and raw requests from before a moment; after a drop also empty profiles, CHUNK at a time."""
         connection.execute("DELETE FROM minutely WHERE minute < %s", (before // 60_000,))
         connection.execute("DELETE FROM request WHERE received_at < %s", (before,))
         if self._walked is not None:
             self._walked = _forget_profiles(connection, self._walked)
-        return gone if self._walked is None else CHUNK
+        return self._walked is None
 
 
-def _forget_people(connection: Connection[Any], before: int) -> int:
-    old = connection.execute(
-        "SELECT person_no FROM person WHERE last_seen < %s UNION ALL "
-        "SELECT person_no FROM person WHERE last_seen IS NULL LIMIT %s",
-        (before, CHUNK),
+def expire_people(ledger: PostgresLedger, before: int, after: int) -> int | None:
+    """Look at up to PEOPLE, and lock only those who may go: they may just be getting an entry."""
+    old = ledger.connection.execute(
+        "SELECT person_no FROM person WHERE person_no > %s AND coalesce(last_seen, 0) < %s ORDER BY 1 LIMIT %s",
+        (after, before, PEOPLE),
     )
     people = [person for (person,) in old]
-    profiles = connection.execute("SELECT DISTINCT profile_no FROM turn WHERE person_no = ANY(%s)", (people,))
-    hold_profiles(connection, {profile for (profile,) in profiles})
-    held = connection.execute(
+    leaving = _without_entries(ledger, people)
+    if leaving:
+        _forget_people(ledger, leaving, before)
+    return people[-1] if len(people) == PEOPLE else None
+
+
+def _forget_people(ledger: PostgresLedger, people: Sequence[int], before: int) -> None:
+    profiles = {stretch.profile for stretch in ledger.stretches_of(*people)}
+    hold_profiles(ledger.connection, profiles)
+    held = ledger.connection.execute(
         "SELECT person_no FROM person WHERE person_no = ANY(%s) AND coalesce(last_seen, 0) < %s ORDER BY 1 "
         "FOR UPDATE",
         (people, before),
     )
-    gone = [person for (person,) in held]
-    for table in ("trait", "member", "turn", "person"):
-        connection.execute(f"DELETE FROM {table} WHERE person_no = ANY(%s)".encode(), (gone,))
-    return len(people)
+    forget_people(ledger.connection, _without_entries(ledger, [person for (person,) in held]), profiles)
+
+
+def _without_entries(ledger: PostgresLedger, people: Sequence[int]) -> list[int]:
+    """Those of whom no entry is left."""
+    held = {stretch.person for stretch in ledger.with_entries(ledger.stretches_of(*people), _ANY_NUMBER)}
+    named = ledger.connection.execute(
+        "SELECT asked FROM unnest(%s::bigint[]) AS asked CROSS JOIN LATERAL "
+        "(SELECT FROM entry WHERE person_no = asked AND profile_no IS NULL LIMIT 1) AS held",
+        (people,),
+    )
+    held.update(person for (person,) in named)
+    return [person for person in people if person not in held]
 
 
 def _forget_profiles(connection: Connection[Any], after: int) -> int | None:

@@ -17,7 +17,7 @@ from koala_middleware.collector.identity import NOBODY, Moment, Stretch, Turn, s
 from koala_middleware.collector.recording import HOUR, Known, Row
 from koala_middleware.collector.store.postgres import entries, erasure, names, recent
 from koala_middleware.collector.store.postgres.entries import WITHIN, bounds
-from koala_middleware.collector.store.postgres.expiry import Expiry
+from koala_middleware.collector.store.postgres.expiry import Expiry, expire_people
 from koala_middleware.collector.store.postgres.partitions import DAY, Partitions
 from koala_middleware.collector.store.postgres.reader import storable
 from koala_middleware.collector.store.postgres.trouble import told
@@ -225,15 +225,16 @@ class PostgresLedger:
         for sent_at, message_id, body in rows:
             yield (sent_at, message_id), body.encode()
 
-    def stretches_of(self, person: int) -> list[Stretch]:
+    def stretches_of(self, *people: int) -> list[Stretch]:
         """Also of profiles that are not the group's: those who change their turns hold the person, as we do."""
-        profiles = self._execute("SELECT DISTINCT profile_no FROM turn WHERE person_no = %s", person)
+        profiles = self._execute("SELECT DISTINCT profile_no FROM turn WHERE person_no = ANY(%s)", [*people])
         stored = self._stored_turns([profile for (profile,) in profiles])
+        wanted = {*people}
         return [
             stretch
             for profile, turns in stored.items()
             for stretch in stretches(profile, turns)
-            if stretch.person == person
+            if stretch.person in wanted
         ]
 
     def seen_within(self, stretch: Stretch) -> tuple[int, int] | None:
@@ -326,8 +327,11 @@ class PostgresLedger:
     def expire_entries(self, before: int) -> int:
         return self._expiry.expire_entries(self.connection, before)
 
-    def expire_people(self, before: int) -> int:
-        return self._expiry.expire_people(self.connection, before)
+    def expire_people(self, before: int, after: int) -> int | None:
+        return expire_people(self, before, after)
+
+    def expire_rest(self, before: int) -> bool:
+        return self._expiry.expire_rest(self.connection, before)
 
     # Requests
 
