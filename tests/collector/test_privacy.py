@@ -186,14 +186,30 @@ def test_an_entry_that_is_known_to_be_no_ones_shows_as_nobodys(collector: Runnin
     assert '<span class="clip">nobody</span>' in shown.text
 
 
+def bytes_on_disk(collector: Running, folder: Path) -> bytes:
+    """Once all is done that was asked for: another deletion waits for the log to be emptied."""
+    forget(collector)
+    return b"".join(file.read_bytes() for file in folder.glob("koala*.db*"))
+
+
 def test_what_is_erased_from_a_file_is_overwritten(serve: Serve, tmp_path: Path) -> None:
     collector = serve(secret_key="sk_secret")
     tell_a_story(collector)
-    for emails in ([ADA], []):  # the second one waits for the log
-        collector.post("/api/v1/deletion-requests", json={"emails": emails}, headers=SECRET)
-    on_disk = b"".join(file.read_bytes() for file in tmp_path.glob("koala*.db*"))
+    forget(collector, ADA)
+    on_disk = bytes_on_disk(collector, tmp_path)
     assert b"Ada-Augusta" not in on_disk
     assert OWN.encode() not in on_disk.replace(b'"profiles":["', b"").split(b'"deleted_receipt"')[0]
+
+
+def test_of_what_was_replaced_before_somebody_was_erased_a_file_keeps_nothing_either(
+    serve: Serve, tmp_path: Path
+) -> None:
+    collector = serve(secret_key="sk_secret")
+    forget(collector, BOB)  # overwriting does not end with an erasure
+    for story in ("Known before as Augusta Byron. " * 500, "Married"):  # the first fills several pages
+        collector.send(email=ADA, identifies=[{"traits": {"story": story}}])
+    forget(collector, ADA)
+    assert b"Augusta Byron" not in bytes_on_disk(collector, tmp_path)
 
 
 @on_both_stores

@@ -332,16 +332,10 @@ class SqliteLedger:
         """Delete the people under an email in all projects. Answers how much went."""
         total: dict[str, Any] = {"identifies": 0, "events": 0, "page_views": 0, "profiles": []}
         self._keep_counters()
-        self._execute("PRAGMA secure_delete = ON")
-        try:
-            for (person,) in self._execute(
-                "SELECT person_no FROM person WHERE email = ?", (email,)
-            ).fetchall():
-                gone = erase_person(self.connection, person, email, self.stretches_of(person))
-                total = {name: total[name] + count for name, count in gone.items()}
-        finally:
-            self._execute("PRAGMA secure_delete = OFF")
-            self.forget_cached()
+        for (person,) in self._execute("SELECT person_no FROM person WHERE email = ?", (email,)).fetchall():
+            gone = erase_person(self.connection, person, email, self.stretches_of(person))
+            total = {name: total[name] + count for name, count in gone.items()}
+        self.forget_cached()
         return total
 
     def keep_receipt(self, deletion_id: str, created_at: int, document: str) -> None:
