@@ -29,12 +29,15 @@ def erase(writer: Writer, emails: list[str]) -> Future[dict[str, Any]]:
 
 def _erase(ledger: ForgettingLedger, emails: list[str]) -> dict[str, Any]:
     known = [normal_email(email) or email for email in emails]
+    gone = {email: ledger.erase(email) for email in dict.fromkeys(known)}
+    profiles = (profile for each in gone.values() for profile in each["profiles"])
+    ledger.forget_requests({*filter(normal_email, known), *profiles})
     now = now_ms()
     receipt = {
         "id": str(uuid.uuid4()),
         "status": "completed",
         "input": known,
-        "deleted_receipt": [{"email": email, **ledger.erase(email)} for email in dict.fromkeys(known)],
+        "deleted_receipt": [{"email": email, **went} for email, went in gone.items()],
         "created_at": iso(now),
         "updated_at": iso(now),
         "messages": [],

@@ -135,7 +135,8 @@ def test_erasing_a_person_deletes_everything_of_theirs_and_nothing_else(serve: S
     collector = serve(secret_key="sk_secret")
     tell_a_story(collector)
 
-    asked = collector.post("/api/v1/deletion-requests", json={"emails": [" Ada@example.com"]}, headers=SECRET)
+    emails = [" Ada@example.com", ADA]
+    asked = collector.post("/api/v1/deletion-requests", json={"emails": emails}, headers=SECRET)
     receipt = collector.get(
         f"/api/v1/deletion-requests/{asked.json()['deletion_request_id']}", headers=SECRET
     ).json()
@@ -212,15 +213,58 @@ def test_of_what_was_replaced_before_somebody_was_erased_a_file_keeps_nothing_ei
     assert b"Augusta Byron" not in bytes_on_disk(collector, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("email", "spelt"),
+    [
+        (ADA, '"ADA@example.com"'),
+        (ADA, '"\\u0061da\\u0040EXAMPLE.com"'),
+        ("ada+news@example.com", '"ada\\u002Bnews@example.com"'),
+        ("ada/lovelace@example.com", '"ada\\/lovelace@example.com"'),
+        ("zoë@example.com", '"ZOË@example.com"'),
+        ("zoë@example.com", '"zo\\u00CB@example.com"'),
+        ("ada🐨@example.com", '"ada\\ud83d\\udc28@example.com"'),
+    ],
+)
+@on_both_stores
+def test_every_raw_request_that_mentions_an_erased_person_goes_taken_or_not(
+    serve: Serve, email: str, spelt: str
+) -> None:
+    collector = serve(secret_key="sk_secret")
+    batch = f"/web/projects/{KEY}/batch"
+    named = f'{{"email": {spelt}, "events": [{{"event": "Hers"}}]}}'
+    collector.post(batch, data=named.encode())
+    collector.post(batch, data=named.encode(), headers={"User-Agent": ""})
+    collector.post(batch, data=named.encode()[:-1])
+    collector.send(email=BOB, events=[event("Bob's")])
+    outcomes = ["taken", "refused", "ignored", "taken"]
+    until(lambda: [kept["outcome"] for kept in collector.requests()] == outcomes)
+
+    forget(collector, email)
+
+    assert [BOB in kept["body"] for kept in collector.requests()] == [True]
+
+
+@on_both_stores
+def test_raw_requests_of_whoever_was_never_recorded_go_as_well(serve: Serve) -> None:
+    collector = serve(secret_key="sk_secret")
+    collector.send(email=ADA, events=[{}])
+    until(collector.requests)
+    forget(collector, ADA)
+    assert collector.requests() == []
+
+
 @on_both_stores
 def test_erasing_what_is_no_address_erases_nobody(serve: Serve) -> None:
     collector = serve(secret_key="sk_secret")
     tell_a_story(collector)
     asked = collector.post(
-        "/api/v1/deletion-requests", json={"emails": ["\0", "%", "nobody@example.com"]}, headers=SECRET
+        "/api/v1/deletion-requests",
+        json={"emails": ["\0", "%", "", "e", "nobody@example.com"]},
+        headers=SECRET,
     )
     assert asked.status_code == 200
     assert sorted(collector.people()) == [ADA, BOB]
+    assert len(collector.requests()) == 5
 
 
 def test_erasing_needs_the_secret_key(serve: Serve, new_database: Callable[[], Database]) -> None:

@@ -7,7 +7,7 @@ writer.Away while its database cannot be reached.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -27,6 +27,9 @@ class ForgettingLedger(GroupLedger, Protocol):
 
         Answers what went: `{"events": 3, "identifies": 1, "page_views": 0, "profiles": ["3e6a…"]}`.
         """
+
+    def forget_requests(self, names: Collection[str]) -> None:
+        """Delete the raw requests that mention one of these emails or profiles."""
 
     def keep_receipt(self, deletion_id: str, created_at: int, document: str) -> None: ...
     def overwrite_deleted(self) -> None:

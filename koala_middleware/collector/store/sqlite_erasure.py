@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from koala_middleware.collector.identity import NOBODY, Stretch
+from koala_middleware.collector.mentions import mentions
 from koala_middleware.collector.recording import HOUR
 from koala_middleware.collector.store import CHUNK
 
@@ -22,9 +23,7 @@ _EMPTY = (
 )
 
 
-def erase_person(
-    connection: sqlite3.Connection, person: int, email: str, stretches: Sequence[Stretch]
-) -> dict[str, Any]:
+def erase_person(connection: sqlite3.Connection, person: int, stretches: Sequence[Stretch]) -> dict[str, Any]:
     """Delete a person and all that is theirs. Answers how much went, by kind, and which profiles."""
     counts: Counter[str] = Counter()
     for stretch in stretches:
@@ -35,9 +34,15 @@ def erase_person(
         )
     counts += _delete_entries(connection, "person_no = ? AND profile_no IS NULL", (person,))
     profiles = forget_person(connection, person, {stretch.profile for stretch in stretches})
-    for mention in (email, *profiles):
-        connection.execute("DELETE FROM request WHERE instr(lower(body), lower(?)) > 0", (mention,))
     return {**{name: counts[kind] for kind, name in _COUNTED.items()}, "profiles": profiles}
+
+
+def forget_requests(connection: sqlite3.Connection, names: Collection[str]) -> None:
+    """Delete the raw requests that mention one of these."""
+    mentioned = mentions(names)
+    kept = connection.execute("SELECT slot, body FROM request")
+    gone = [(slot,) for slot, body in kept if mentioned(body)]
+    connection.executemany("DELETE FROM request WHERE slot = ?", gone)
 
 
 def forget_person(connection: sqlite3.Connection, person: int, profiles: set[int]) -> list[str]:

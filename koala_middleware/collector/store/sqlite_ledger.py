@@ -20,6 +20,7 @@ from koala_middleware.collector.store.sqlite_erasure import (
     expire_entries,
     expire_rest,
     forget_person,
+    forget_requests,
 )
 from koala_middleware.collector.writer import REFUSED_KEPT, TAKEN_KEPT, Arrived
 
@@ -333,10 +334,14 @@ class SqliteLedger:
         total: dict[str, Any] = {"identifies": 0, "events": 0, "page_views": 0, "profiles": []}
         self._keep_counters()
         for (person,) in self._execute("SELECT person_no FROM person WHERE email = ?", (email,)).fetchall():
-            gone = erase_person(self.connection, person, email, self.stretches_of(person))
+            gone = erase_person(self.connection, person, self.stretches_of(person))
             total = {name: total[name] + count for name, count in gone.items()}
         self.forget_cached()
         return total
+
+    def forget_requests(self, names: Collection[str]) -> None:
+        self._keep_counters()
+        forget_requests(self.connection, names)
 
     def keep_receipt(self, deletion_id: str, created_at: int, document: str) -> None:
         self._execute("INSERT INTO deletion VALUES (?, ?, ?)", (deletion_id, created_at, document))

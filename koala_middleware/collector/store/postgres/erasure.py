@@ -29,7 +29,7 @@ def erase(ledger: PostgresLedger, email: str) -> dict[str, Any]:
     total: dict[str, Any] = {"identifies": 0, "events": 0, "page_views": 0, "profiles": []}
     found = ledger.connection.execute("SELECT person_no FROM person WHERE email = %s ORDER BY 1", (email,))
     for (person,) in found.fetchall():
-        gone = _erase(ledger, person, email, _held(ledger, person))
+        gone = _erase(ledger, person, _held(ledger, person))
         total = {name: total[name] + count for name, count in gone.items()}
     return total
 
@@ -49,15 +49,12 @@ def _held(ledger: PostgresLedger, person: int) -> list[Stretch]:
         held = profiles | (held or set())
 
 
-def _erase(ledger: PostgresLedger, person: int, email: str, stretches: Sequence[Stretch]) -> dict[str, Any]:
-    connection = ledger.connection
+def _erase(ledger: PostgresLedger, person: int, stretches: Sequence[Stretch]) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     for stretch in stretches:
         counts += _delete_entries(ledger, WITHIN, *bounds(stretch))
     counts += _delete_entries(ledger, "person_no = %s AND profile_no IS NULL", person)
-    profiles = forget_people(connection, [person], {stretch.profile for stretch in stretches})
-    for mention in (email, *profiles):
-        connection.execute("DELETE FROM request WHERE strpos(lower(body), lower(%s)) > 0", (mention,))
+    profiles = forget_people(ledger.connection, [person], {stretch.profile for stretch in stretches})
     return {**{name: counts[kind] for kind, name in _COUNTED.items()}, "profiles": profiles}
 
 

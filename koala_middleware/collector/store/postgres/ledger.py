@@ -318,6 +318,9 @@ class PostgresLedger:
         """Delete the people under an email in all projects. Answers how much went."""
         return erasure.erase(self, storable(email))
 
+    def forget_requests(self, names: Collection[str]) -> None:
+        recent.forget(self.connection, names)
+
     def keep_receipt(self, deletion_id: str, created_at: int, document: str) -> None:
         self._execute("INSERT INTO deletion VALUES (%s, %s, %s)", deletion_id, created_at, document)
 

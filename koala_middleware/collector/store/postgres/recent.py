@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from psycopg import Connection
 
+from koala_middleware.collector.mentions import mentions
 from koala_middleware.collector.store.postgres.reader import storable
 from koala_middleware.collector.writer import REFUSED_KEPT, TAKEN_KEPT, Arrived
 
@@ -19,6 +21,15 @@ def keep(connection: Connection[Any], requests: list[Arrived]) -> None:
             copy.write_row([storable(value) for value in request.row()])
     if requests[0].request_no // _TRIMMED_EVERY != requests[-1].request_no // _TRIMMED_EVERY:
         _trim(connection, requests[-1].request_no)
+
+
+def forget(connection: Connection[Any], names: Collection[str]) -> None:
+    """Delete those that mention one of these. Read a few at a time: a body may be long."""
+    mentioned = mentions(names)
+    with connection.cursor(name="kept") as kept:
+        kept.execute("SELECT request_no, body FROM request")
+        gone = [number for number, body in kept if mentioned(body)]
+    connection.execute("DELETE FROM request WHERE request_no = ANY(%s)", (gone,))
 
 
 def _trim(connection: Connection[Any], newest: int) -> None:
