@@ -33,7 +33,7 @@ from koala_middleware.collector.settings import milliseconds
 from koala_middleware.collector.store import sqlite_ledger
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.postgres import expiry
-from koala_middleware.collector.writer import now_ms
+from koala_middleware.collector.writer import BODY_KEPT, now_ms
 
 ADA, BOB, SHARED, OWN = "ada@example.com", "bob@example.com", "shared-browser", "adas-own-browser"
 SECRET = {"Authorization": "Bearer sk_secret"}
@@ -249,6 +249,16 @@ def test_raw_requests_of_whoever_was_never_recorded_go_as_well(serve: Serve) -> 
     collector = serve(secret_key="sk_secret")
     collector.send(email=ADA, events=[{}])
     until(collector.requests)
+    forget(collector, ADA)
+    assert collector.requests() == []
+
+
+@on_both_stores
+def test_a_raw_request_whose_kept_beginning_names_nobody_goes_with_its_entries(serve: Serve) -> None:
+    collector = serve(secret_key="sk_secret")
+    long = event("Hers", properties={"note": "x" * BODY_KEPT})
+    collector.send(events=[long], email=ADA)
+    assert ADA not in collector.requests()[0]["body"]
     forget(collector, ADA)
     assert collector.requests() == []
 

@@ -71,6 +71,7 @@ def _forget_empty(connection: sqlite3.Connection, profiles: Iterable[int]) -> No
 
 
 def _delete_entries(connection: sqlite3.Connection, where: str, values: Sequence[Any]) -> Counter[str]:
+    """Delete entries and the raw requests that brought them. Answers how many of each kind."""
     hours: Counter[tuple[int, int]] = Counter()
     kinds: Counter[str] = Counter()
     rows = connection.execute(
@@ -79,6 +80,8 @@ def _delete_entries(connection: sqlite3.Connection, where: str, values: Sequence
     for label, kind, sent_at in rows:
         hours[label, sent_at // HOUR] += 1
         kinds[kind] += 1
+    brought = f"SELECT request_no FROM entry WHERE {where}"
+    connection.execute(f"DELETE FROM request WHERE request_no IN ({brought})", values)
     connection.execute(f"DELETE FROM entry WHERE {where}", values)
     _uncount(connection, hours)
     return kinds

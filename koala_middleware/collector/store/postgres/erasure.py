@@ -59,11 +59,15 @@ def _erase(ledger: PostgresLedger, person: int, stretches: Sequence[Stretch]) ->
 
 
 def _delete_entries(ledger: PostgresLedger, where: str, *values: Any) -> Counter[str]:
-    """Delete entries, and the messages that keep them from coming again. Answers how many of each kind."""
+    """Delete entries, the raw requests that brought them, and the messages that keep them from coming again.
+
+    Answers how many of each kind.
+    """
     rows = ledger.connection.execute(
         (
             f"WITH gone AS (DELETE FROM entry WHERE {where} "
-            "RETURNING project_no, label_no, sent_at, received_at, message_id), "
+            "RETURNING project_no, label_no, sent_at, received_at, message_id, request_no), "
+            "unread AS (DELETE FROM request USING gone WHERE request.request_no = gone.request_no), "
             "forgotten AS (DELETE FROM message USING gone WHERE message.message_id = gone.message_id "
             "AND message.project_no = gone.project_no) "
             f"SELECT kind, label_no, sent_at / {HOUR}, received_at / {DAY}, count(*) FROM gone "
