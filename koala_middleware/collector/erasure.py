@@ -23,8 +23,12 @@ from koala_middleware.collector.writer import Writer, now_ms
 def erase(writer: Writer, emails: list[str]) -> Future[dict[str, Any]]:
     """Erase whoever is known under these emails. The future holds the receipt, as the protocol shapes it."""
     erased: Future[dict[str, Any]] = writer.run(lambda ledger: _erase(ledger, emails))
-    writer.run(lambda ledger: ledger.overwrite_deleted(), alone=True)
+    writer.run_until_done(_overwrite_deleted)
     return erased
+
+
+def _overwrite_deleted(ledger: ForgettingLedger) -> bool:
+    return ledger.overwrite_deleted()
 
 
 def _erase(ledger: ForgettingLedger, emails: list[str]) -> dict[str, Any]:

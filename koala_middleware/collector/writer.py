@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from koala_middleware.collector.payload import Batch
@@ -26,6 +27,7 @@ GROUP_ENTRIES = 3_000  # so that one transaction takes tens of milliseconds at m
 WAITING = 10_000  # requests in the queue; above, the sender is asked to come again
 MINUTE = 60_000
 TRIES = 5  # of a transaction that collides with other collectors'
+AGAIN = 5.0  # seconds until a chore that was not done is tried once more
 
 TAKEN_KEPT = 5_000  # requests whose raw body is kept; older ones make room
 REFUSED_KEPT = 1_000
@@ -118,6 +120,8 @@ class Writer:
         self._chores: deque[tuple[Chore, Future[Any], bool]] = deque()
         self._wake = threading.Event()
         self._stopping = False
+        self._undone: set[Chore] = set()
+        self._try_again_at = 0.0
         self._thread = threading.Thread(target=self._run, name="koala-collector-writer", daemon=True)
         self._away = False
         self.committed = 0  # groups, for whoever watches for news
@@ -153,19 +157,39 @@ class Writer:
         self._wake.set()
         return future
 
+    def run_until_done(self, chore: Chore) -> None:
+        """Run `chore(ledger)` in no transaction, and every AGAIN seconds once more until it answers True."""
+        self.run(partial(self._try, chore), alone=True)
+
+    def _try(self, chore: Chore, ledger: GroupLedger) -> None:
+        done = False
+        try:
+            done = chore(ledger)
+        finally:
+            if not done:
+                self._undone.add(chore)
+                self._try_again_at = time.monotonic() + AGAIN
+
     def _run(self) -> None:
         ledger = self._open_ledger()
         try:
             while not (self._stopping and not self._waiting and not self._chores):
-                self._wake.wait()
+                self._wake.wait(AGAIN if self._undone else None)
                 self._wake.clear()
-                while self._waiting or self._chores:
+                while self._has_work():
                     self._do_chore(ledger)
                     self._write_group(ledger, self._next_group())
                 if self._stopping:
                     self._wake.set()
         finally:
             ledger.close()
+
+    def _has_work(self) -> bool:
+        if self._undone and time.monotonic() >= self._try_again_at:
+            undone, self._undone = self._undone, set()
+            for chore in undone:
+                self.run_until_done(chore)
+        return bool(self._waiting or self._chores)
 
     def _do_chore(self, ledger: GroupLedger) -> None:
         if not self._chores:

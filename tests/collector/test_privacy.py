@@ -24,7 +24,7 @@ from support.collecting import (
 )
 
 from koala_middleware.cli import main
-from koala_middleware.collector import create_app, login
+from koala_middleware.collector import create_app, login, writer
 from koala_middleware.collector.login import add_login
 from koala_middleware.collector.payload import read_person_batch
 from koala_middleware.collector.recording import record
@@ -187,19 +187,23 @@ def test_an_entry_that_is_known_to_be_no_ones_shows_as_nobodys(collector: Runnin
     assert '<span class="clip">nobody</span>' in shown.text
 
 
-def bytes_on_disk(collector: Running, folder: Path) -> bytes:
+def on_disk(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.glob("koala*.db*"))
+
+
+def on_disk_in_the_end(collector: Running, folder: Path) -> bytes:
     """Once all is done that was asked for: another deletion waits for the log to be emptied."""
     forget(collector)
-    return b"".join(file.read_bytes() for file in folder.glob("koala*.db*"))
+    return on_disk(folder)
 
 
 def test_what_is_erased_from_a_file_is_overwritten(serve: Serve, tmp_path: Path) -> None:
     collector = serve(secret_key="sk_secret")
     tell_a_story(collector)
     forget(collector, ADA)
-    on_disk = bytes_on_disk(collector, tmp_path)
-    assert b"Ada-Augusta" not in on_disk
-    assert OWN.encode() not in on_disk.replace(b'"profiles":["', b"").split(b'"deleted_receipt"')[0]
+    left = on_disk_in_the_end(collector, tmp_path)
+    assert b"Ada-Augusta" not in left
+    assert OWN.encode() not in left.replace(b'"profiles":["', b"").split(b'"deleted_receipt"')[0]
 
 
 def test_of_what_was_replaced_before_somebody_was_erased_a_file_keeps_nothing_either(
@@ -210,7 +214,23 @@ def test_of_what_was_replaced_before_somebody_was_erased_a_file_keeps_nothing_ei
     for story in ("Known before as Augusta Byron. " * 500, "Married"):  # the first fills several pages
         collector.send(email=ADA, identifies=[{"traits": {"story": story}}])
     forget(collector, ADA)
-    assert b"Augusta Byron" not in bytes_on_disk(collector, tmp_path)
+    assert b"Augusta Byron" not in on_disk_in_the_end(collector, tmp_path)
+
+
+def test_a_backup_under_way_puts_off_the_emptying_of_the_log_and_nothing_else(
+    serve: Serve, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "AGAIN", 0.01)
+    collector = serve(secret_key="sk_secret")
+    tell_a_story(collector)
+    with closing(sqlite3.connect(database, isolation_level=None)) as backup:
+        backup.execute("BEGIN")
+        backup.execute("SELECT count(*) FROM entry").fetchone()
+        forget(collector, ADA)
+        assert collector.send(email=BOB, events=[event("Meanwhile")]).ok
+        assert b"Ada-Augusta" in on_disk(tmp_path)
+
+    until(lambda: b"Ada-Augusta" not in on_disk(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,29 @@ def test_a_chore_nobody_waits_for_any_more_does_not_stop_the_writing(tmp_path: P
     writer.stop()
 
 
+@pytest.mark.parametrize("not_done", [False, RuntimeError("the disk is full")], ids=["not done", "failed"])
+def test_a_chore_is_tried_again_until_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, not_done: bool | Exception
+) -> None:
+    monkeypatch.setattr(writing, "AGAIN", 0.001)
+    writer = Writer(SqliteStore(tmp_path / "koala.db").ledger, lambda _: None, lambda *_: None)
+    outcomes, done = [True, not_done, not_done], threading.Event()
+
+    def chore(_: SqliteLedger) -> bool:
+        outcome = outcomes.pop()
+        if isinstance(outcome, Exception):
+            raise outcome
+        if outcome:
+            done.set()
+        return outcome
+
+    writer.run_until_done(chore)
+    writer.start()
+    assert done.wait(DEADLINE)
+    writer.stop()
+    assert outcomes == []
+
+
 @on_both_stores
 def test_stopping_writes_what_waits(database: Database) -> None:
     store = open_store(database)

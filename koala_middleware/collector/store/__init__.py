@@ -32,8 +32,11 @@ class ForgettingLedger(GroupLedger, Protocol):
         """Delete the raw requests that mention one of these emails or profiles."""
 
     def keep_receipt(self, deletion_id: str, created_at: int, document: str) -> None: ...
-    def overwrite_deleted(self) -> None:
-        """Leave nothing of what was deleted on disk, as far as the database can. Outside a transaction."""
+    def overwrite_deleted(self) -> bool:
+        """Leave nothing of what was deleted on disk, as far as the database can. Outside a transaction.
+
+        False: somebody who reads is in the way; come again.
+        """
 
     def expire_entries(self, before: int) -> int:
         """Delete up to CHUNK entries that arrived before a moment. Fewer than CHUNK: that was all.

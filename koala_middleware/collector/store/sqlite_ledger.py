@@ -28,6 +28,7 @@ _REMEMBERED = 200_000  # numbers and turns held in memory
 _NEITHER_END = "sent_at, message_id"
 _WITHIN = f"profile_no = ? AND ({_NEITHER_END}) >= (?, ?) AND ({_NEITHER_END}) < (?, ?)"
 _LOOKED_UP = 500  # message ids in one statement
+_OVERWRITING = 50  # milliseconds to wait for readers of the log
 _NUMBERED = ("project", "profile", "person", "account", "label", "entry", "request")
 
 
@@ -346,9 +347,18 @@ class SqliteLedger:
     def keep_receipt(self, deletion_id: str, created_at: int, document: str) -> None:
         self._execute("INSERT INTO deletion VALUES (?, ?, ?)", (deletion_id, created_at, document))
 
-    def overwrite_deleted(self) -> None:
-        """Deleting put zeros in the file's pages; what was there is still in the log, which is cut to nothing."""
-        self._execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def overwrite_deleted(self) -> bool:
+        """Deleting put zeros in the file's pages; what was there is still in the log, which is cut to nothing.
+
+        That has to wait for whoever reads from the log, an export or a backup; ingestion has not.
+        """
+        patience = self._one("PRAGMA busy_timeout")
+        self._execute(f"PRAGMA busy_timeout = {_OVERWRITING}")
+        try:
+            busy = self._one("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._execute(f"PRAGMA busy_timeout = {patience}")
+        return not busy
 
     def expire_entries(self, before: int) -> int:
         self._keep_counters()

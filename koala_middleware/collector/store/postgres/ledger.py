@@ -324,8 +324,9 @@ class PostgresLedger:
     def keep_receipt(self, deletion_id: str, created_at: int, document: str) -> None:
         self._execute("INSERT INTO deletion VALUES (%s, %s, %s)", deletion_id, created_at, document)
 
-    def overwrite_deleted(self) -> None:
+    def overwrite_deleted(self) -> bool:
         """PostgreSQL overwrites nothing: it reuses the space as it vacuums, and its log ages by the server's rules."""
+        return True
 
     def expire_entries(self, before: int) -> int:
         return self._expiry.expire_entries(self.connection, before)
