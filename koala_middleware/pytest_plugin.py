@@ -28,11 +28,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Before the suite's conftest.py, which may import the app and so make its client."""
-    if early_config.getini("koala_delivery") == "on":
+    _record(early_config)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where it is a conftest.py that names this plugin, and the other hook is over."""
+    _record(config)
+
+
+def _record(config: pytest.Config) -> None:
+    if _recording in config.stash or config.getini("koala_delivery") == "on":
         return
     from koala_middleware.testing import recording  # noqa: PLC0415  (only where it is wanted)
 
-    stack = early_config.stash[_recording] = ExitStack()
+    stack = config.stash[_recording] = ExitStack()
     stack.enter_context(recording())
     # For the processes that tests start.
     environment = pytest.MonkeyPatch()

@@ -132,10 +132,14 @@ class _DjangoExchange(Exchange):
 
     The first comes after the last byte, under WSGI and ASGI alike. Django closing the response does not count: a
     middleware outside ours may answer with another one, and one that caches responses pickles all that is tied to them.
+
+    Attributes:
+        given: Whose copy goes out; lives as long, since its owner may wait for it to go.
     """
 
-    __slots__ = ("request", "request_close", "response")
+    __slots__ = ("given", "request", "request_close", "response")
 
+    given: HttpResponseBase
     request: HttpRequest
     response: ReferenceType[HttpResponseBase] | None
     request_close: Callable[[], None]
@@ -165,7 +169,8 @@ def _amended(exchange: _DjangoExchange, response: HttpResponseBase) -> HttpRespo
     if exchange.amends():
         head = DjangoResponse(response)
         exchange.amend(head)
-        response = head.response
+        if head.response is not response:
+            exchange.given, response = response, head.response
     if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
         _stream_in_context(exchange, response)
     if exchange.context.calls:
@@ -262,7 +267,7 @@ class DjangoResponse:
 
     def __init__(self, response: HttpResponseBase) -> None:
         self.response = response
-        self._may_be_kept = not response.streaming  # a stream goes out once
+        self._may_be_kept = not getattr(response, "streaming", True)  # a stream goes out once
 
     def values(self, name: str) -> list[str]:
         return [self.response.headers[name]] if name in self.response.headers else []
@@ -295,7 +300,10 @@ class DjangoResponse:
 def _with_its_own_head(response: HttpResponseBase) -> HttpResponseBase:
     # Not copy.copy(), which leaves out what no pickle may have.
     own: HttpResponseBase = object.__new__(type(response))
+    state = object.__getstate__(response)  # its attributes, or these and its slots
     vars(own).update(vars(response))
+    for name, value in state[1].items() if isinstance(state, tuple) else ():
+        setattr(own, name, value)
     own.headers = type(response.headers)(response.headers)
     own.cookies = type(response.cookies)(response.cookies)
     return own

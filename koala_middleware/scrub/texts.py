@@ -25,7 +25,7 @@ _MAY_HOLD_SECRET = re.compile(
 _TOKEN = re.compile(
     r"""
       \b (?:Bearer|bearer|BEARER) [\s:]++
-      (?: (?=[^\s0-9]*+[0-9]) [\w.~+/=-]{6,}+ | [\w.~+/=-]{20,}+ )
+      (?: (?=[A-Za-z_.~+/=-]*+[0-9]) [\w.~+/=-]{6,}+ | [\w.~+/=-]{20,}+ )
     | \b (?:Basic|basic|BASIC) \s++ (?=[A-Za-z+/]*+[0-9=]) [A-Za-z0-9+/]{12,}+ ={0,2}
     | -----BEGIN\ [A-Z ]{0,40}PRIVATE\ KEY-----
       (?s: .*? (?: -----END\ [A-Z ]{0,40}PRIVATE\ KEY----- | \Z ) )
@@ -71,6 +71,7 @@ _VALUE = re.compile(
     """,
     re.VERBOSE,
 )
+_BEFORE_PARAMETERS = ("?", "&", "%3F", "%3f", "%26")
 
 
 def masked(text: str) -> str:
@@ -90,10 +91,15 @@ def _without_secret_pairs(text: str) -> str:
     kept: list[str] = []
     end = 0
     for name in _NAME_OF_VALUE.finditer(text):
-        if name.start() < end or verdict_on(name[1]) is None:
+        if name.start() < end or _ends_url(name) or verdict_on(name[1]) is None:
             continue
         value = _VALUE.match(text, name.end())
         if value is not None:
             kept += text[end : name.end()], MASK
             end = value.end()
     return "".join([*kept, text[end:]])
+
+
+def _ends_url(name: re.Match[str]) -> bool:
+    """Behind `?token=` a quote opens no value: it closes the URL."""
+    return name[0].endswith(('"', "'")) and name.string.endswith(_BEFORE_PARAMETERS, 0, name.start(1))

@@ -24,13 +24,13 @@ from support.collecting import (
 )
 
 from koala_middleware.cli import main
-from koala_middleware.collector import create_app, login, writer
+from koala_middleware.collector import create_app, login, retention, writer
 from koala_middleware.collector.login import add_login
 from koala_middleware.collector.payload import read_person_batch
 from koala_middleware.collector.recording import record
 from koala_middleware.collector.retention import expire
 from koala_middleware.collector.settings import milliseconds
-from koala_middleware.collector.store import sqlite_ledger
+from koala_middleware.collector.store import sqlite_erasure, sqlite_ledger
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.postgres import expiry
 from koala_middleware.collector.writer import BODY_KEPT, now_ms
@@ -406,6 +406,23 @@ def test_whoever_expires_on_a_shared_browser_leaves_it_to_nobody(serve: Serve) -
         ("Bob's, before", BOB),
         ("Whoever's", None),
     ]
+
+
+@on_both_stores
+def test_old_entries_expire_a_few_at_a_time_though_others_among_them_are_gone(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sqlite_erasure, expiry, retention):
+        monkeypatch.setattr(module, "CHUNK", 5)
+    collector = serve(secret_key="sk_secret")
+    for number in range(20):
+        email = ADA if number == 2 else f"{number}@example.com"
+        arrives_in_1970(collector, profile_id=f"browser {number}", email=email, events=[event("x")])
+    forget(collector, ADA)
+
+    expire_before_the_last_hour(collector)
+
+    assert collector.entries() == []
 
 
 @on_both_stores

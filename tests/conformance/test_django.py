@@ -7,6 +7,7 @@ import pickle
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
+from weakref import ref
 
 import conformance.apps.django_app  # noqa: F401  (configures Django)
 import pytest
@@ -17,6 +18,7 @@ from django.contrib.sessions.backends.signed_cookies import SessionStore
 from django.core.checks import run_checks
 from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.template import Context, Engine
 from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import override_settings
@@ -67,6 +69,30 @@ def test_a_site_that_keeps_one_response_for_everybody_gives_nobody_anothers_cook
     assert first.headers["Cache-Control"] == "private"
     assert known is kept
     assert (kept.serialize_headers(), kept.cookies.output()) == before
+
+
+def test_what_goes_out_for_a_kept_response_is_like_it_and_does_not_outlive_it() -> None:
+    class Noted(HttpResponse):
+        __slots__ = ("note",)
+
+    class Bare(HttpResponseBase):
+        """As Django allows it: it does not even say whether it streams."""
+
+    kept: list[Any] = [Noted("hello"), Bare()]
+    kept[0].note = "by a middleware inside"
+    with override_settings(KOALA_PUBLIC_API_KEY="pk_test"):
+        site: Any = KoalaMiddleware(lambda request: kept[request.path == "/bare"])
+    requests = [RequestFactory().get("/"), RequestFactory().get("/bare")]
+    answer, bare = map(site, requests)
+
+    assert answer.note == "by a middleware inside"
+    assert list(answer.cookies) == list(bare.cookies) == ["ko_id"]
+    gone = ref(kept[0])
+    kept.clear()
+    assert gone() is not None, "gone while its copy was going out"
+    requests[0].close()
+    requests.clear()
+    assert gone() is None
 
 
 def test_a_stream_is_amended_in_place_since_it_goes_out_once() -> None:

@@ -93,6 +93,23 @@ def test_nor_by_an_app_that_conftest_has_imported(pytester: pytest.Pytester) -> 
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
+def test_nor_where_a_conftest_names_the_plugin_itself(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makeconftest('pytest_plugins = ["koala_middleware.pytest_plugin"]')
+    pytester.makepyfile("""
+        from app import Client, KoalaMiddleware, app
+
+        site = KoalaMiddleware(app, public_api_key="pk_live")
+
+        def test_log_in(koala_events):
+            Client(site).get("/").close()
+            koala_events.assert_tracked("Logged In", email="ada@example.com")
+    """)
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
 def test_a_response_of_flasks_client_need_not_be_read_first(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("""
         from flask import Flask, request

@@ -205,6 +205,8 @@ def test_what_looks_like_a_secret_is_masked_in_any_text(text: str, left: str) ->
         pytest.param(
             "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)", id="a browser"
         ),
+        pytest.param('<a href="/reset?token=">Reset</a> "x"', id="an empty parameter at a URL's end"),
+        pytest.param('{"next": "/login?a=1&token=", "user": "bo"}', id="such a URL in JSON"),
     ],
 )
 def test_what_only_resembles_a_secret_stays(text: str) -> None:
@@ -285,6 +287,7 @@ def test_masks_that_shorten_a_text_do_not_bring_its_unread_end_into_view() -> No
             "_a",
         ),
         *(
+            *("bearer:", "bearer 1", "Bearer a"),
             "1",
             "4",
             "4 ",

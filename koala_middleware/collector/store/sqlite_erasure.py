@@ -96,11 +96,9 @@ def _uncount(connection: sqlite3.Connection, hours: Counter[tuple[int, int]]) ->
 
 def expire_entries(connection: sqlite3.Connection, before: int) -> int:
     """Delete up to CHUNK entries that arrived before a moment. Answers how many; fewer than CHUNK: that was all."""
+    oldest = "SELECT entry_no FROM entry WHERE entry_no <= ? ORDER BY entry_no LIMIT ?"
     last = _last_before(connection, before)
-    first = connection.execute("SELECT coalesce(min(entry_no), 0) FROM entry").fetchone()[0]
-    end = min(last, first + CHUNK - 1)
-    counts = _delete_entries(connection, "entry_no BETWEEN ? AND ?", (first, end))
-    return sum(counts.values()) if end < last else min(sum(counts.values()), CHUNK - 1)
+    return _delete_entries(connection, f"entry_no IN ({oldest})", (last, CHUNK)).total()
 
 
 def _last_before(connection: sqlite3.Connection, before: int) -> int:
