@@ -19,7 +19,11 @@ ERASED = "erased"
 
 @dataclass(slots=True)
 class Ledger:
-    """Entries by fate; those that wait are counted by the outbox that has them."""
+    """Entries by fate; those that wait are counted by the outbox that has them.
+
+    What is added is counted before: a call between reading a sum and writing it would let in a signal handler, which
+    keeps these same books.
+    """
 
     accepted: int = 0
     adopted: int = 0
@@ -28,15 +32,6 @@ class Ledger:
     retries: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     last_success: float | None = None
-
-    # Numbers come counted: between reading a sum and writing it, a call would let in a signal handler that keeps these
-    # same books.
-
-    def deliver(self, entries: int) -> None:
-        self.delivered += entries
-
-    def refuse(self, entries: int) -> None:
-        self.refused += entries
 
     def drop(self, entries: int, reason: str) -> None:
         if entries:

@@ -169,10 +169,14 @@ class DurableOutbox(MemoryOutbox):
 
     def close(self) -> DeliveryStats:
         with self._counted():
-            only_here = [item for item in self._lanes.everything() if item.place is None]
-            self._drop_the_rest([item for item in self._lanes.unanswered() if item.place is None], only_here)
+            unanswered, rest = self._lanes.clear()
+            self._drop_the_rest(_only_here(unanswered), _only_here(rest))
             self._let_go()
         return self.stats()
+
+    def close_after(self, round_: int) -> DeliveryStats | None:
+        with self._counted():
+            return super().close_after(round_)
 
     def abandon(self) -> None:
         self._spool.close_files()
@@ -206,9 +210,10 @@ class DurableOutbox(MemoryOutbox):
             self.count_dropped(len(batch.entries), accounting.OUTBOX_FULL)
 
     def _came(self, batch: Batch, at: float, places: list[Place] | None) -> None:
-        self._ledger.accepted += len(batch.entries)
+        entries = len(batch.entries)
+        self._ledger.accepted += entries
         if places is None:
-            self._behind += len(batch.entries)
+            self._behind += entries
             return
         now = time.monotonic()
         for entry, place in zip(batch.entries, places, strict=True):
@@ -228,6 +233,7 @@ class DurableOutbox(MemoryOutbox):
 
     def _load_from(self, segment: Segment) -> int:
         """How many entries that was."""
+        size = segment.size
         try:
             reading = segment.read(READ_BYTES)
         except OSError as trouble:
@@ -238,17 +244,18 @@ class DurableOutbox(MemoryOutbox):
                 return 0  # let go of or given up meanwhile
             if reading.cursor > segment.cursor:
                 self._spool.advance(segment, reading)
-                self._inbox.append(partial(self._loaded, reading))
-            else:  # not a line of it can be read
+                self._inbox.append(partial(self._loaded, reading, segment.adopted))
+            elif size > segment.cursor:  # it was there already, and not a line of it can be read
                 self._inbox.append(partial(self._lost_behind, self._spool.drop(segment), accounting.CORRUPT))
         return len(reading.items)
 
-    def _loaded(self, reading: Reading) -> None:
+    def _loaded(self, reading: Reading, adopted: bool) -> None:
         now = time.monotonic()
         self._lost_behind(reading.damaged, accounting.CORRUPT)
-        self._behind -= len(reading.items)
+        entries = len(reading.items)
+        self._behind -= entries
         for item in reading.items:
-            self._lanes.add(item, now, late=True)
+            self._lanes.add(item, now, late=True, older=adopted)
 
     def _lost_behind(self, entries: int, reason: str) -> None:
         self._behind -= entries
@@ -316,9 +323,10 @@ class DurableOutbox(MemoryOutbox):
     def _adopted(self, name: str, entries: int) -> None:
         kept = self._kept.pop(name, 0)
         self._behind += entries
-        self._ledger.delivered += max(kept - entries, 0)  # by another process, since we let go of it
-        self._ledger.accepted += max(entries - kept, 0)
-        self._ledger.adopted += max(entries - kept, 0)
+        elsewhere, new = max(kept - entries, 0), max(entries - kept, 0)
+        self._ledger.delivered += elsewhere  # by another process, since we let go of it
+        self._ledger.accepted += new
+        self._ledger.adopted += new
 
     def _look_after_kept(self) -> None:
         """Of what we let go of, those files are gone that another process is done with."""
@@ -331,35 +339,59 @@ class DurableOutbox(MemoryOutbox):
         with self._sorted():
             for name in kept:
                 if name not in there:
-                    self._ledger.delivered += self._kept.pop(name, 0)
+                    elsewhere = self._kept.pop(name, 0)
+                    self._ledger.delivered += elsewhere
 
     def _purge_here(self, people: People) -> int:
-        with self._loading, self._sorted():
+        with self._loading:
+            return self._purged(people)
+
+    def _purged(self, people: People) -> int:
+        behind = 0
+        with self._counted():
             taken = self._take_out(people)
-            behind = 0
-            with self._spool.lock:
-                try:
-                    behind = self._spool.take_out(people)
-                except OSError as trouble:
-                    self._note_trouble(trouble)
-                self._finish(taken)
+            try:
+                behind = self._spool.take_out(people)
+            except OSError as trouble:
+                self._note_trouble(trouble)
+            self._finish(taken)
             self._lost_behind(behind, accounting.ERASED)
         return len(taken) + behind
 
     def _heed_notes(self, *, adopted: bool) -> None:
         """Takes out whom another process was asked to; once, and again of what was taken over since."""
         for name, people in notes(self._spool.directory):
-            if adopted or name not in self._heeded:
+            if not adopted and name in self._heeded:
+                continue
+            # A signal's handler may look around while its own thread loads or purges: then at the next look.
+            if not self._loading.acquire(blocking=False):
+                self._heeded.discard(name)
+                continue
+            try:
                 self._heeded.add(name)
-                self._purge_here(people)
+                self._purged(people)
+            finally:
+                self._loading.release()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Both locks, with everything counted that the files say."""
-        with self._sorted(), self._spool.lock:
-            self._sort()
-            self._count()
-            yield
+        """Both locks, with everything counted that the files say.
+
+        Waits for neither with the other in hand: a put that has the spool's may be interrupted by a signal's handler
+        that asks for the outbox's.
+        """
+        while True:
+            with self._sorted():
+                if self._spool.lock.acquire(blocking=False):
+                    try:
+                        self._sort()
+                        self._count()
+                        yield
+                        return
+                    finally:
+                        self._spool.lock.release()
+            with self._spool.lock:
+                pass  # whoever wrote is done
 
     def _let_go(self) -> None:
         """From here on others may deliver what is in our files."""
@@ -390,6 +422,10 @@ class DurableOutbox(MemoryOutbox):
             )
         elif trouble is None and said:
             log.warning("Koala: the outbox %s can be used again.", self._spool.directory)
+
+
+def _only_here(items: list[Waiting]) -> list[Waiting]:
+    return [item for item in items if item.place is None]
 
 
 def _let_go_of(spool: Spool, process: int) -> None:

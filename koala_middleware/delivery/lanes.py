@@ -6,6 +6,7 @@ lock (the outbox holds one), no file, no network.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from bisect import insort
@@ -150,6 +151,8 @@ def batch_of(items: Sequence[Waiting]) -> Batch:
 class Lanes:
     """Fresh lanes are handed out first; late ones (the backlog) at a bounded, jittered rate.
 
+    Who stands in the table is on their way or has one turn: without one nobody would ever send what they said.
+
     Most people have said one thing when their turn comes, so a single entry stands in the table by itself and gets
     a lane when a second one comes, or when it is claimed. That is a third of the memory of an entry that waits
     (556 bytes instead of 803), and the garbage collector has two objects to walk instead of five: a fifth of the CPU
@@ -176,13 +179,19 @@ class Lanes:
     def people(self) -> int:
         return len(self._lanes)
 
-    def add(self, item: Waiting, now: float, *, late: bool = False) -> None:
+    def add(self, item: Waiting, now: float, *, late: bool = False, older: bool = False) -> None:
+        """It waits from now on.
+
+        Args:
+            late: It joins the backlog.
+            older: It comes out of a file that somebody else left: what came here since may wait already.
+        """
         # Counted before it can be claimed: a signal handler may claim and settle at any moment.
         item.round = self.round - late  # what was behind came before any flush that waits now
         size = len(item.body)
         self.entries += 1
         self.bytes += size
-        behind = self._place(item, now, late=late)
+        behind = self._place(item, now, late=late, older=older)
         self.fresh_entries += not behind
 
     def load(self, claim: Claim, now: float, parcels: int) -> bool:
@@ -277,11 +286,9 @@ class Lanes:
 
     def settled(self, round_: int) -> bool:
         """Nothing waits any more that waited when `hurry` returned this round."""
-        for standing in self._lanes.values():
-            if any(item.round < round_ for item in _all(standing)):
-                return False
-            break  # the oldest lanes come first: as long as one of those waits, this looks at no other
-        return not any(item.round < round_ for item in self.everything())
+        # As long as the oldest waits, this looks at no other.
+        first = _all(self._longest_standing())
+        return not any(item.round < round_ for item in itertools.chain(first, self.everything()))
 
     def came_since(self, round_: int) -> bool:
         """Something waits that came after `hurry` returned this round."""
@@ -308,7 +315,7 @@ class Lanes:
                 key = turn[0]
                 oldest = next(iter(_items(self._lanes.get(key))), None)
                 taken = oldest is not None and self._take(key, oldest)
-                if _items(self._lanes.get(key)):
+                if self._laned(key) is not None:
                     turns.give_back(*turn)
                 if taken:
                     return oldest
@@ -318,32 +325,41 @@ class Lanes:
         """When the oldest entry came, in seconds since the epoch."""
         return min((item.at for item in self._heads()), default=None)
 
-    def clear(self) -> None:
-        """Forgets everything that waits, parcels that are out included."""
+    def clear(self) -> tuple[list[Waiting], list[Waiting]]:
+        """Forgets everything that waits, parcels that are out included: what the endpoint may have, on its way now or
+        sent before without an answer, and the rest."""
+        self._fresh, self._late = Turns(), Turns()
+        everything: list[Waiting] = []
+        out: set[int] = set()
         while self._lanes:
             _, standing = self._lanes.popitem()
             self._forget(_all(standing), late=standing.late)
+            everything += _all(standing)
+            out.update(map(id, _out(standing)))
             if isinstance(standing, Lane):
                 self.out -= standing.claimed is not None
                 standing.items, standing.claimed = [], None
+        unanswered = [item for item in everything if item.unanswered or id(item) in out]
+        return unanswered, [item for item in everything if not item.unanswered and id(item) not in out]
 
-    def unanswered(self) -> Iterator[Waiting]:
-        """What the endpoint may have: sent before without an answer, or on its way now."""
+    def everything(self) -> Iterator[Waiting]:
         for standing in tuple(
             self._lanes.values()
         ):  # copied, here and below: a signal handler may deliver some
-            yield from _out(standing)
-            yield from (item for item in _items(standing) if item.unanswered)
-
-    def everything(self) -> Iterator[Waiting]:
-        for standing in tuple(self._lanes.values()):
             yield from _all(standing)
+
+    def _longest_standing(self) -> Waiting | Lane | None:
+        for (
+            standing
+        ) in self._lanes.values():  # not next(iter(…)): a signal handler may come between those two
+            return standing
+        return None
 
     def _heads(self) -> Iterator[Waiting]:
         for standing in tuple(self._lanes.values()):
             yield from _all(standing)[:1]
 
-    def _place(self, item: Waiting, now: float, *, late: bool) -> bool:
+    def _place(self, item: Waiting, now: float, *, late: bool, older: bool) -> bool:
         """Puts it where it has to wait; whether that is with the backlog."""
         key = item.subject.key
         standing = self._lanes.get(key)
@@ -360,9 +376,9 @@ class Lanes:
             item.subject = subject  # one object for all: 130 bytes less for every further entry
         # No call from here to the last, so no signal handler: it may have delivered all of them just now.
         if key not in self._lanes or self._lanes[key] is not standing:
-            return self._place(item, now, late=late)
+            return self._place(item, now, late=late, older=older)
         self._lanes[key], lane.latest = lane, now
-        if late:  # what came since the restart may wait here already
+        if older:
             insort(lane.items, item, key=_AT)
         else:
             lane.items.append(item)
@@ -393,8 +409,24 @@ class Lanes:
         """None where a signal handler, in the middle of another call, has left nothing there."""
         standing = self._lanes.get(key)
         if isinstance(standing, Waiting):
-            standing = self._lanes[key] = Lane(key, standing.late, [standing])
-        return standing if standing and standing.items and standing.claimed is None else None
+            lane = Lane(key, standing.late, [standing])
+            if key not in self._lanes or self._lanes[key] is not standing:  # no call since: see _place
+                return self._laned(key)
+            self._lanes[key] = standing = lane
+        if standing is None or standing.claimed is not None:
+            return None
+        if not standing.items:
+            self._leave_if_empty(standing)
+        return standing if standing.items else None
+
+    def _leave_if_empty(self, lane: Lane) -> None:
+        if (
+            not lane.items
+            and lane.claimed is None
+            and lane.key in self._lanes
+            and self._lanes[lane.key] is lane
+        ):
+            del self._lanes[lane.key]
 
     def _parcel(self, lane: Lane) -> Parcel:
         taken = _how_many(lane.items)
@@ -404,16 +436,17 @@ class Lanes:
         return lane.claimed
 
     def _take(self, key: str, item: Waiting) -> bool:
-        """Takes out one that waits there and is not on its way; False where a signal handler has just delivered it."""
+        """Takes out one that waits there and is not on its way; False where a signal handler has just delivered it.
+
+        Who has nothing left keeps their lane until its turn: whoever speaks next must not have two.
+        """
+        emptied = Lane(key, item.late, [])
         standing = self._lanes.get(key)
         if isinstance(standing, Lane) and item in standing.items:
             standing.items.remove(item)
             late = standing.late
-            if not standing.items and standing.claimed is None and key in self._lanes:
-                del self._lanes[key]
         elif key in self._lanes and self._lanes[key] is item:
-            late = item.late
-            del self._lanes[key]
+            self._lanes[key], late = emptied, item.late
         else:
             return False
         self._forget([item], late=late)
@@ -421,7 +454,7 @@ class Lanes:
 
     def _gathered(self, lane: Lane) -> float:
         """When no more of this person's entries are waited for."""
-        if lane.latest == lane.began or lane.failures or lane.items[0].round < self.round:
+        if lane.latest == lane.began or lane.failures or not lane.items or lane.items[0].round < self.round:
             return -math.inf
         return self._gathered_by(lane.latest, lane.began)
 
@@ -439,7 +472,8 @@ class Lanes:
         lane.claimed = None
         self.out -= 1
         if not lane.items:
-            del self._lanes[lane.key]
+            if lane.key in self._lanes and self._lanes[lane.key] is lane:
+                del self._lanes[lane.key]
             return
         lane.began = _came(lane.items[0], now)
         if lane.late:
@@ -469,12 +503,12 @@ def _items(standing: Waiting | Lane | None) -> list[Waiting]:
     return standing.items if isinstance(standing, Lane) else [standing]
 
 
-def _out(standing: Waiting | Lane) -> list[Waiting]:
+def _out(standing: Waiting | Lane | None) -> list[Waiting]:
     """What is on its way from there."""
     return standing.claimed.items if isinstance(standing, Lane) and standing.claimed else []
 
 
-def _all(standing: Waiting | Lane) -> list[Waiting]:
+def _all(standing: Waiting | Lane | None) -> list[Waiting]:
     return [*_out(standing), *_items(standing)]
 
 

@@ -53,7 +53,7 @@ class MemoryOutbox(Outbox):
 
         def note() -> None:
             self._ledger.accepted += entries
-            self._ledger.refuse(entries)
+            self._ledger.refused += entries
 
         self._inbox.append(note)
         self._sort_if_free()
@@ -73,21 +73,24 @@ class MemoryOutbox(Outbox):
     def done(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
         with self._sorted():
             if self._lanes.is_out(parcel):
-                self._ledger.deliver(len(items))
+                entries = len(items)
+                self._ledger.delivered += entries
                 self._ledger.last_success = time.time()
                 self._lanes.settle(parcel, items, time.monotonic())
 
     def done_all(self, parcels: Sequence[Parcel]) -> None:
         with self._sorted():
             out = [parcel for parcel in parcels if self._lanes.is_out(parcel)]
-            self._ledger.deliver(sum(len(parcel.items) for parcel in out))
+            entries = sum(len(parcel.items) for parcel in out)
+            self._ledger.delivered += entries
             self._ledger.last_success = time.time()
             self._lanes.settle_all(out, time.monotonic())
 
     def refuse(self, parcel: Parcel, items: Sequence[Waiting], reason: str) -> None:  # noqa: ARG002  (memory keeps none)
         with self._sorted():
             if self._lanes.is_out(parcel):
-                self._ledger.refuse(len(items))
+                entries = len(items)
+                self._ledger.refused += entries
                 self._lanes.settle(parcel, items, time.monotonic())
 
     def put_back(self, parcel: Parcel, now: float, at: float | None = None) -> None:
@@ -159,18 +162,18 @@ class MemoryOutbox(Outbox):
 
     def close(self) -> DeliveryStats:
         with self._sorted():
-            self._drop_the_rest(list(self._lanes.unanswered()), list(self._lanes.everything()))
+            self._drop_the_rest(*self._lanes.clear())
         return self.stats()
 
     def close_after(self, round_: int) -> DeliveryStats | None:
         with self._sorted():
-            return None if self._lanes.came_since(round_) else self.close()
+            # What a put of this very thread is sorting in, when a signal's handler closes, has come since, too.
+            return None if self._sorting or self._lanes.came_since(round_) else self.close()
 
     def _drop_the_rest(self, unanswered: list[Waiting], rest: list[Waiting]) -> None:
         """At the close, from what waits: of some the endpoint may have heard, only the answer is missing."""
         self._ledger.drop(len(unanswered), accounting.UNANSWERED)
-        self._ledger.drop(len(rest) - len(unanswered), accounting.ENDED)
-        self._lanes.clear()
+        self._ledger.drop(len(rest), accounting.ENDED)
 
     def abandon(self) -> None:
         pass  # the child's own sender starts empty

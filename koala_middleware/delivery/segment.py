@@ -103,6 +103,7 @@ class Segment:
         undone: Entries in it that are not done.
         unread: How many of those nobody has read yet.
         sealed: Nothing will be appended.
+        adopted: Another process wrote it.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -113,6 +114,7 @@ class Segment:
         self.undone = 0
         self.unread = 0
         self.sealed = False
+        self.adopted = False
         self.written_at = time.time()
         self.descriptor = descriptor
         self.done_descriptor = -1
@@ -241,7 +243,7 @@ class Segment:
 
     def _take_over(self) -> None:
         """Counts what is left in it; leaves out a torn last line, which was never accepted."""
-        self.sealed = True
+        self.sealed = self.adopted = True
         self.written_at = os.fstat(self.descriptor).st_mtime
         self.size = _end_of_lines(self.descriptor)
         self._done_before = done_marks(self.path)

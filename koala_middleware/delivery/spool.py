@@ -178,7 +178,7 @@ class Spool:
     def check(self) -> None:
         """Raises OSError when somebody deleted our files under us; then they are given up."""
         with self.lock:
-            gone = [segment for segment in self._ours.values() if segment.vanished]
+            gone = [segment for segment in tuple(self._ours.values()) if segment.vanished]
             for segment in gone:
                 segment.sealed = True
             if self._fresh in gone:

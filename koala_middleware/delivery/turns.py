@@ -4,15 +4,14 @@ Many lanes become due at one moment, so there is one place for each moment and n
 alone, and the order they came in. Must not know what waits behind a key.
 
 A signal handler may call in between any two steps of another call. Python lets it in when a function begins or has
-returned, and at the end of a loop: so each call here leaves all keys in place, and what was looked at before is looked
-at again.
+returned, and at the end of a loop. A key may then be in the hands of the call that is interrupted, and is back in its
+place when that returns; what was looked at before is looked at again.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-import sys
 from collections import defaultdict, deque
 
 
@@ -24,11 +23,10 @@ class Turns:
         self._later: defaultdict[float, list[str]] = defaultdict(list)
         self._moments: list[float] = []  # a heap; one twice or without keys does no harm
 
-    def add(self, key: str, at: float, place: int = sys.maxsize) -> None:
-        """At its place among those of the same moment, the last by default."""
+    def add(self, key: str, at: float) -> None:
         keys = self._later[at]
         is_new = not keys
-        keys.insert(place, key)
+        keys.append(key)
         if is_new:
             heapq.heappush(self._moments, at)
 
@@ -73,5 +71,7 @@ class Turns:
         """After `take_first`: it is their turn first, as before."""
         if at == -math.inf:
             self.due.appendleft(key)
-        else:
-            self.add(key, at, 0)
+            return
+        self._later[at].insert(0, key)
+        if not self._moments or self._moments[0] != at:
+            heapq.heappush(self._moments, at)

@@ -354,6 +354,18 @@ def test_drop_old_makes_room_on_disk_by_whole_segments(box: MakeBox, batch: Make
     assert "5999" in taken
 
 
+def test_a_clock_that_is_set_back_changes_no_order(
+    box: MakeBox, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, clock = box(), time.time
+    for number in range(1000):  # what comes after so many waits on disk alone
+        outbox.put(batch(f"person-{number}", f"fresh-{number}"))
+    outbox.put(batch("ada", "1"))
+    monkeypatch.setattr(time, "time", lambda: clock() - 60)
+    outbox.put(batch("ada", "2"))
+    assert [one for one in drain(outbox) if not one.startswith("fresh")] == ["1", "2"]
+
+
 def test_what_is_too_old_is_dropped_and_counted(
     box: MakeBox, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

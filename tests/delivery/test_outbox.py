@@ -224,6 +224,27 @@ class TestEveryOutbox:
         assert box.settled(round_)
         assert box.claim(time.monotonic()) is None
 
+    @pytest.mark.parametrize("taken_out", ["purge", "close"])
+    def test_a_turn_that_is_left_of_what_was_taken_out_keeps_nobody_from_theirs(
+        self, outbox: MakeOutbox, batch: MakeBatch, taken_out: str
+    ) -> None:
+        """As after an endpoint asked for patience with one person, who is then erased and comes again."""
+        box, now = outbox(), time.monotonic()
+        ada = Person("ada", "ada@example.com")
+        box.put(Batch(ada, batch("ada", 1).entries))
+        box.put_back(claim(box), now, at=now + 5)
+        if taken_out == "purge":
+            box.purge(People.of(["ada@example.com"]))
+        else:
+            box.close()
+        box.put(batch("bo", 2))
+        box.put_back(claim(box), now, at=now + 6)
+        box.put(Batch(ada, batch("ada", 3).entries))
+        box.put(Batch(ada, batch("ada", 4).entries))
+        first = box.claim(now + 1) or box.claim(now + 5.5)
+        assert ids(first) == ["3", "4"]
+        assert [ids(parcel) for parcel in box.claim_many(now + 7, 1)] == [["2"]]
+
     def test_the_oldest_waiting_entry_has_an_age(self, outbox: MakeOutbox, batch: MakeBatch) -> None:
         box = outbox()
         assert box.stats().oldest_waiting_age is None

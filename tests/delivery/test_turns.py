@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import pytest
 
@@ -49,6 +50,19 @@ def test_who_gives_a_turn_back_is_first_again(turns: Turns, taken: int) -> None:
     turns.give_back(*turn)
     assert turns.take_first() == turn
     assert turns.passed(2.0) == (["grace", "ada", "joan"] if taken == 1 else ["ada", "joan"])
+
+
+def test_giving_back_takes_no_room(turns: Turns) -> None:
+    """A full outbox that drops the oldest does it with each put."""
+    tracemalloc.start()
+    try:
+        for _ in range(10_000):
+            turn = turns.take_first()
+            assert turn is not None
+            turns.give_back(*turn)
+        assert tracemalloc.get_traced_memory()[0] < 10_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_turns_of_two_are_joined_by_their_moments(turns: Turns) -> None:
