@@ -329,29 +329,28 @@ class Lanes:
         """Forgets everything that waits, parcels that are out included: what the endpoint may have, on its way now or
         sent before without an answer, and the rest."""
         self._fresh, self._late = Turns(), Turns()
-        everything: list[Waiting] = []
-        out: set[int] = set()
+        unanswered: list[Waiting] = []
+        rest: list[Waiting] = []
         while self._lanes:
             _, standing = self._lanes.popitem()
-            self._forget(_all(standing), late=standing.late)
-            everything += _all(standing)
-            out.update(map(id, _out(standing)))
+            out, waiting = _out(standing), _items(standing)
+            self._forget([*out, *waiting], late=standing.late)
             if isinstance(standing, Lane):
                 self.out -= standing.claimed is not None
                 standing.items, standing.claimed = [], None
-        unanswered = [item for item in everything if item.unanswered or id(item) in out]
-        return unanswered, [item for item in everything if not item.unanswered and id(item) not in out]
+            unanswered += out
+            for item in waiting:
+                (unanswered if item.unanswered else rest).append(item)
+        return unanswered, rest
 
     def everything(self) -> Iterator[Waiting]:
-        for standing in tuple(
-            self._lanes.values()
-        ):  # copied, here and below: a signal handler may deliver some
+        # Copied, here and below: a signal handler may deliver some.
+        for standing in tuple(self._lanes.values()):
             yield from _all(standing)
 
     def _longest_standing(self) -> Waiting | Lane | None:
-        for (
-            standing
-        ) in self._lanes.values():  # not next(iter(…)): a signal handler may come between those two
+        # Not next(iter(…)): a signal handler may come between those two.
+        for standing in self._lanes.values():
             return standing
         return None
 
@@ -471,7 +470,7 @@ class Lanes:
     def _requeue(self, lane: Lane, now: float, at: float) -> None:
         lane.claimed = None
         self.out -= 1
-        if not lane.items:
+        if not lane.items:  # as most: not by _leave_if_empty, a call for each parcel
             if lane.key in self._lanes and self._lanes[lane.key] is lane:
                 del self._lanes[lane.key]
             return
