@@ -46,6 +46,8 @@ def check_ready(argument: str, given: object, kind: type, settings: Collection[s
     Raises:
         TypeError: it is something else, or there are settings.
     """
+    if given is None:
+        return
     if not isinstance(given, kind):
         said = f"{argument} takes a {kind.__name__}, not {type(given).__name__}"
         raise TypeError(f"{said}. Settings are given by name, such as public_api_key=…")

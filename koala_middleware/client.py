@@ -58,8 +58,7 @@ class KoalaClient:
     delivered_by: ClassVar[type[Delivery]] = Delivery
 
     def __init__(self, config: KoalaConfig | None = None, **settings: Any) -> None:
-        if config is not None:
-            check_ready("config", config, KoalaConfig, settings)
+        check_ready("config", config, KoalaConfig, settings)
         self.config = config or KoalaConfig.load(settings)
         self.delivery = self.delivered_by(self.config)
         self.notices = Notices(silent=not self.config.enabled)
@@ -264,10 +263,8 @@ def client_for(client: KoalaClient | None, settings: Mapping[str, Any]) -> Koala
         TypeError: it is no client, or the settings would have no effect beside it.
         KoalaConfigError: a setting is missing or malformed.
     """
-    if client is None:
-        return KoalaClient(**settings)
     check_ready("client", client, KoalaClient, settings)
-    return client
+    return client or KoalaClient(**settings)
 
 
 def living_clients() -> list[KoalaClient]:

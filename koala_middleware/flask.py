@@ -32,8 +32,7 @@ class Koala:
     """
 
     def __init__(self, app: Flask | None = None, client: KoalaClient | None = None, **settings: Any) -> None:
-        if client is not None:
-            check_ready("client", client, KoalaClient, settings)
+        check_ready("client", client, KoalaClient, settings)
         self._client = client
         self._settings = settings
         if app is not None:
