@@ -176,20 +176,21 @@ class Writer:
             while not (self._stopping and not self._waiting and not self._chores):
                 self._wake.wait(AGAIN if self._undone else None)
                 self._wake.clear()
-                while self._has_work():
+                self._retry_undone()
+                while self._waiting or self._chores:
                     self._do_chore(ledger)
                     self._write_group(ledger, self._next_group())
+                    self._retry_undone()
                 if self._stopping:
                     self._wake.set()
         finally:
             ledger.close()
 
-    def _has_work(self) -> bool:
+    def _retry_undone(self) -> None:
         if self._undone and time.monotonic() >= self._try_again_at:
             undone, self._undone = self._undone, set()
             for chore in undone:
                 self.run_until_done(chore)
-        return bool(self._waiting or self._chores)
 
     def _do_chore(self, ledger: GroupLedger) -> None:
         if not self._chores:
