@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.interrupting import interrupted_at
+from support.interrupting import every_step
 
 from koala_middleware.delivery import durable, inspection, segment, spool
 from koala_middleware.delivery.durable import DurableOutbox
@@ -420,18 +420,18 @@ def test_a_put_in_the_middle_of_a_write_of_the_same_thread_spoils_nothing(
 def settled_with_a_put_within(box: MakeBox, batch: MakeBatch, tmp_path: Path) -> Iterator[Path]:
     """Directories whose outbox took one more entry while it settled another, at each step in turn. As from a
     finaliser: garbage is collected wherever the interpreter likes."""
-    for step in count():
-        outbox = box(tmp_path / f"{step}")
+    for step in every_step(durable, spool, segment):
+        directory = tmp_path / f"{step.number}"
+        outbox = box(directory)
         outbox.put(batch("ada", 1))
         parcel = outbox.claim(time.monotonic())
         assert parcel is not None
         put = partial(outbox.put, batch("grace", "within"))
-        with interrupted_at(step + 1, put, durable, spool, segment) as interruption:
+        with step.interrupted_by(put):
             outbox.done(parcel, parcel.items)
-        if not interruption.came:
-            assert step > 10
-            return
-        yield tmp_path / f"{step}"
+        if step.came:
+            yield directory
+    assert step.number > 11
 
 
 def test_what_is_put_at_any_step_of_a_settling_survives(

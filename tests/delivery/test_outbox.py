@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.interrupting import interrupted_at
+from support.interrupting import every_step
 
 from koala_middleware.delivery import lanes, memory, turns
 from koala_middleware.delivery.durable import DurableOutbox
@@ -275,19 +275,18 @@ class TestEveryOutbox:
         self, outbox: MakeOutbox, batch: MakeBatch, waits_already: bool, deliver: Callable[[Outbox], None]
     ) -> None:
         """As when a signal handler delivers what waits: at every step of the bookkeeping in turn."""
-        box, step, was_interrupted = outbox(), 0, True
-        while was_interrupted:
-            step += 1
+        box = outbox()
+        for step in every_step(lanes, turns):
+            number = step.number
             if waits_already:
-                box.put(batch("ada", f"{step}-before"))
-            with interrupted_at(step, lambda: deliver(box), lanes, turns) as interruption:
-                box.put(batch("ada", f"{step}"))
-            was_interrupted = interruption.came
+                box.put(batch("ada", f"{number}-before"))
+            with step.interrupted_by(functools.partial(deliver, box)):
+                box.put(batch("ada", f"{number}"))
             deliver_all(box)
             stats = box.stats()
-            assert (stats.waiting, stats.waiting_bytes) == (0, 0), step
-            assert stats.delivered == stats.accepted == step * (1 + waits_already), step
-            assert box.settled(box.hurry(time.monotonic())), step
+            assert (stats.waiting, stats.waiting_bytes) == (0, 0), number
+            assert stats.delivered == stats.accepted == number * (1 + waits_already), number
+            assert box.settled(box.hurry(time.monotonic())), number
             box.relax()
 
     def test_parcels_that_were_out_at_the_close_change_nothing_afterwards(
@@ -317,19 +316,16 @@ def close(outbox: Outbox) -> None:
 def test_a_close_or_a_flush_at_any_step_of_a_put_that_makes_room_keeps_the_books(
     batch: MakeBatch, people: int, handler: Callable[[Outbox], None]
 ) -> None:
-    step, was_interrupted = 0, True
-    while was_interrupted:
-        step += 1
+    for step in every_step(lanes, turns, memory):
         box = MemoryOutbox(linger=0.0, max_entries=3, max_bytes=10_000, drop_old=True)
         for number in range(3):
             box.put(batch(f"person-{number % people}", number))
-        with interrupted_at(step, functools.partial(handler, box), lanes, turns, memory) as interruption:
+        with step.interrupted_by(functools.partial(handler, box)):
             box.put(batch("new", "new"))
-        was_interrupted = interruption.came
-        assert adds_up(box), step
+        assert adds_up(box), step.number
         box.close()
-        assert (box.stats().waiting, box.stats().waiting_bytes) == (0, 0), step
-        assert adds_up(box), step
+        assert (box.stats().waiting, box.stats().waiting_bytes) == (0, 0), step.number
+        assert adds_up(box), step.number
 
 
 @pytest.mark.parametrize(
@@ -349,19 +345,16 @@ def test_a_close_or_a_flush_at_any_step_of_a_put_that_makes_room_keeps_the_books
 def test_a_flush_at_any_step_of_any_call_loses_nothing_and_raises_nothing(
     batch: MakeBatch, call: Callable[[Outbox, float], object]
 ) -> None:
-    step, was_interrupted = 0, True
-    while was_interrupted:
-        step += 1
+    for step in every_step(lanes, turns, memory):
         box = MemoryOutbox(linger=0.0, max_entries=100, max_bytes=10_000, drop_old=False)
         for number in range(6):
             box.put(Batch(Person(None, f"p{number % 3}@example.com"), batch("ada", number).entries))
         now = time.monotonic() + 1
-        with interrupted_at(step, functools.partial(deliver_all, box), lanes, turns, memory) as interruption:
+        with step.interrupted_by(functools.partial(deliver_all, box)):
             call(box, now)
-        was_interrupted = interruption.came
         deliver_all(box)
-        assert adds_up(box), step
-        assert (box.stats().waiting, box.stats().waiting_bytes) == (0, 0), step
+        assert adds_up(box), step.number
+        assert (box.stats().waiting, box.stats().waiting_bytes) == (0, 0), step.number
 
 
 def test_drop_old_makes_room_for_the_new(batch: MakeBatch) -> None:
