@@ -199,22 +199,31 @@ class MemoryOutbox(Outbox):
         self._sorting = True
         try:
             while self._inbox:
-                came = self._inbox.popleft()
+                came = self._inbox[0]
                 if callable(came):
+                    self._inbox.popleft()
                     came()
                 else:
                     self._take_in(*came)
+                    self._inbox.popleft()
         finally:
             self._sorting = False
 
     def _take_in(self, batch: Batch, at: float) -> None:
         now = time.monotonic()
-        for entry in batch.entries:
-            self._ledger.accepted += 1
-            if self._make_room(len(entry.body)):
-                self._lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, at), now)
-            else:
-                self._ledger.drop(1, accounting.OUTBOX_FULL)
+        try:
+            for entry in batch.entries:
+                self._ledger.accepted += 1
+                if self._make_room(len(entry.body)):
+                    self._lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, at), now)
+                else:
+                    self._ledger.drop(1, accounting.OUTBOX_FULL)
+        except BaseException:
+            # A handler's, Ctrl-C's say. It may be others' batch, so it stays in the inbox; what of it is in its lane
+            # already is sent twice, with one message id.
+            self._lanes.mend(batch.subject.key)
+            self._ledger.accepted = self._ledger.settled + self._waiting()
+            raise
 
     def _waiting(self) -> int:
         return self._lanes.entries

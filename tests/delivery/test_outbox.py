@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +60,16 @@ def deliver_all(outbox: Outbox) -> None:
     while parcels := outbox.claim_many(time.monotonic(), 100):
         outbox.done_all(parcels)
     outbox.relax()
+
+
+def deliver_one(outbox: Outbox) -> Parcel | None:
+    outbox.hurry(time.monotonic())
+    parcel = outbox.claim(time.monotonic())
+    said = copy(parcel)
+    if parcel:
+        outbox.done(parcel, parcel.items)
+    outbox.relax()
+    return said
 
 
 def have_others_deliver_all(outbox: Outbox) -> None:
@@ -305,6 +318,28 @@ def test_memory_counts_at_the_close_what_nobody_will_deliver(batch: MakeBatch) -
     box = MemoryOutbox(linger=0.0, max_entries=10, max_bytes=10_000, drop_old=False)
     box.put(batch("ada", 1, 2, 3))
     assert box.close().dropped == {"process ended": 3}
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_handler_that_raises_at_any_step_costs_no_entry_that_others_have_put(batch: MakeBatch) -> None:
+    """As Ctrl-C does, in whatever request it happens to come."""
+    for step in every_step(lanes, turns, memory):
+        box = MemoryOutbox(linger=0.0, max_entries=99, max_bytes=10_000, drop_old=False)
+        box.put(batch("ada", 1))
+        with box._lock:  # so that others leave it to this thread to sort in what they put
+            for said in (batch("ada", 2), batch("grace", 3, 4), batch("bo", 5)):
+                other = threading.Thread(target=box.put, args=(said,))
+                other.start()
+                other.join()
+        with suppress(KeyboardInterrupt), step.interrupted_by(interrupt):
+            box.stats()
+        delivered = [ids(parcel) for parcel in iter(functools.partial(deliver_one, box), None)]
+        assert set(itertools.chain(*delivered)) == {"1", "2", "3", "4", "5"}, step.number
+        assert adds_up(box), step.number
+        assert (box.stats().waiting, box.stats().waiting_bytes) == (0, 0), step.number
 
 
 def close(outbox: Outbox) -> None:
