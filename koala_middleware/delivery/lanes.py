@@ -197,10 +197,12 @@ class Lanes:
     def mend(self, key: str) -> None:
         """After an `add` for this key that a signal handler broke off."""
         self._fresh.due.append(key)  # one turn too many does no harm
-        everything = list(self.everything())
-        self.entries, self.bytes = len(everything), sum(len(item.body) for item in everything)
-        standing = tuple(self._lanes.values())
-        self.fresh_entries = sum(len(_all(one)) for one in standing if not one.late)
+        self.entries = self.bytes = self.fresh_entries = 0
+        for standing in tuple(self._lanes.values()):
+            items = _all(standing)
+            self.entries += len(items)
+            self.bytes += sum([len(item.body) for item in items])
+            self.fresh_entries += 0 if standing.late else len(items)
 
     def load(self, claim: Claim, now: float, parcels: int) -> bool:
         """Takes so many parcels more, at most, of what is due; whether there may be others for this claim."""

@@ -218,6 +218,9 @@ class MemoryOutbox(Outbox):
                     self._lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, at), now)
                 else:
                     self._ledger.drop(1, accounting.OUTBOX_FULL)
+        except Exception:
+            self._inbox.popleft()  # its own fault, and it would stand before all others for ever
+            raise
         except BaseException:
             # A handler's, Ctrl-C's say. It may be others' batch, so it stays in the inbox; what of it is in its lane
             # already is sent twice, with one message id.
