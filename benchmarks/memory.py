@@ -9,8 +9,8 @@ import tracemalloc
 from uuid import UUID, uuid4
 
 from koala_middleware.delivery.memory import MemoryOutbox
+from koala_middleware.protocol.batches import Batch, Entry, Person
 from koala_middleware.values import to_json
-from koala_middleware.wire import Batch, Entry, Person
 
 ENTRIES = 10_000  # what the outbox holds at most, unless it is told
 

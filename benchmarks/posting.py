@@ -26,7 +26,7 @@ import requests
 from benchmarks.endpoint import endpoint
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.transport import transport_for
-from koala_middleware.wire import Batch, Entry, Person, request_body
+from koala_middleware.protocol.batches import Batch, Entry, Person, request_body
 
 PATH = "/web/projects/pk_bench/batch"
 BATCH = Batch(

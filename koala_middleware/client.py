@@ -30,9 +30,9 @@ from koala_middleware.erasure import ErasureReport, KoalaErasureError, Progress,
 from koala_middleware.firewall import BeforeSendError, Firewall
 from koala_middleware.message_ids import new_message_id
 from koala_middleware.notices import Notices
+from koala_middleware.protocol.batches import Batch, Draft, Person, drafts
 from koala_middleware.session import AccountSession, PersonSession
 from koala_middleware.users import Users
-from koala_middleware.wire import Batch, Draft, Person, drafts
 
 _living: WeakSet[KoalaClient] = WeakSet()
 

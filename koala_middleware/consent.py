@@ -14,7 +14,7 @@ from koala_middleware.context import Consent, consent_level
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.head import RequestHead
 from koala_middleware.notices import Notices
-from koala_middleware.wire import Call, Person
+from koala_middleware.protocol.batches import Call, Person
 
 _RAISED = 'the consent function raised; the visitor counts as "none"'
 _ASYNC = 'the consent function gave an awaitable and this app is not async; the visitor counts as "none"'

@@ -25,7 +25,7 @@ from koala_middleware.arguments import (
 )
 from koala_middleware.cookie import mint_profile_id
 from koala_middleware.events import EventObject, catalogue, check_named, spoken
-from koala_middleware.wire import Account, Call, EntryKind, Person
+from koala_middleware.protocol.batches import Account, Call, EntryKind, Person
 
 Consent = Literal["full", "anonymous", "none"]
 Traits = Mapping[str, Any]

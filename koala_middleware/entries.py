@@ -13,9 +13,9 @@ from functools import cache, lru_cache
 from typing import Any
 
 from koala_middleware import message_ids
+from koala_middleware.protocol.batches import Account, Batch, Call, Entry, EntryKind, Subject
 from koala_middleware.values import Clean, plain, to_json
 from koala_middleware.values.fitting import ENTRY_BYTES, TRUNCATED, json_text
-from koala_middleware.wire import Account, Batch, Call, Entry, EntryKind, Subject
 
 _ORDER: Mapping[EntryKind, int] = {"identify": 0, "track": 1, "page": 2}
 _NANOSECONDS = 1_000_000  # in a millisecond

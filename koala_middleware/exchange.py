@@ -20,7 +20,7 @@ from koala_middleware.domain import covers, host_name, registrable_domain
 from koala_middleware.entries import context_of, failure
 from koala_middleware.head import RequestHead
 from koala_middleware.policy import RequestKind, caching, excluded, final, may_mint, request_kind, successful
-from koala_middleware.wire import Person, drafts
+from koala_middleware.protocol.batches import Person, drafts
 
 _RESET_UNSEEN = (
     "reset() in a response that a shared cache may keep: its visitor keeps the old ko_id. "

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from random import SystemRandom
 
 from koala_middleware.config import KoalaConfig
+from koala_middleware.protocol.batches import Batch, Call, encoded, request_body
 from koala_middleware.scrub import scrub
 from koala_middleware.values import plain
-from koala_middleware.wire import Batch, Call, encoded, request_body
 
 # Not the app's generator, whose numbers are its own: a seeded one must not lose a step to us.
 _random = SystemRandom()

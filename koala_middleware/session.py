@@ -10,7 +10,7 @@ from contextvars import Token
 from typing import Generic, Protocol, Self, TypeVar
 
 from koala_middleware.context import AccountContext, Consent, KoalaContext, Owner, current
-from koala_middleware.wire import Person
+from koala_middleware.protocol.batches import Person
 
 Spoken = TypeVar("Spoken", KoalaContext, AccountContext)
 

@@ -12,7 +12,7 @@ import time
 
 from koala_middleware.delivery.answers import Answer, Verdict, verdict
 from koala_middleware.delivery.transport import BulkTransport, Transport
-from koala_middleware.wire import BULK_LINES
+from koala_middleware.protocol.batches import BULK_LINES
 
 # Seconds; others deliver meanwhile. An endpoint that takes longer to say what it offers gets plain requests.
 ASK_TIMEOUT = 3.0

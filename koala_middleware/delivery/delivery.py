@@ -17,7 +17,7 @@ from koala_middleware.delivery.accounting import Ledger
 from koala_middleware.delivery.people import People
 from koala_middleware.delivery.report import DeliveryReport, DeliveryStats, Health
 from koala_middleware.notices import Notices
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 if TYPE_CHECKING:
     from koala_middleware.delivery.sender import Sender

@@ -27,7 +27,7 @@ from koala_middleware.delivery.purging import known_in, notes, purge_directory
 from koala_middleware.delivery.report import DeliveryStats
 from koala_middleware.delivery.segment import Place, Reading, Segment
 from koala_middleware.delivery.spool import READ_BYTES, Full, Spool, slots_of
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 WINDOW = 1000  # entries in memory: so many fresh ones, and so many of those behind
 LOOK_AROUND = 5.0  # seconds between two searches for orphans

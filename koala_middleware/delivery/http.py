@@ -17,7 +17,7 @@ from koala_middleware.delivery.answers import CUT, Answer, retry_after
 from koala_middleware.delivery.connection import UNTRUSTED, Connection, Reply
 from koala_middleware.delivery.courtesy import paced
 from koala_middleware.delivery.quiet import uninstrumented
-from koala_middleware.wire import Batch, bootstrap_path, bulk_body, bulk_path, request_body
+from koala_middleware.protocol.batches import Batch, bootstrap_path, bulk_body, bulk_path, request_body
 
 _ANSWER_BYTES = 64 * 1024  # more than any answer of the protocol; what is longer is not read
 _BULK_ANSWER_BYTES = 1024 * 1024

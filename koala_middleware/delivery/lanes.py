@@ -18,7 +18,7 @@ from operator import attrgetter
 from koala_middleware.delivery import backoff
 from koala_middleware.delivery.people import People
 from koala_middleware.delivery.turns import Turns
-from koala_middleware.wire import (
+from koala_middleware.protocol.batches import (
     BATCH_BYTES,
     BULK_BYTES,
     BULK_LINES,

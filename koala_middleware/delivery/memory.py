@@ -20,7 +20,7 @@ from koala_middleware.delivery.lanes import Claim, Lanes, Parcel, Waiting
 from koala_middleware.delivery.outbox import Outbox
 from koala_middleware.delivery.people import People
 from koala_middleware.delivery.report import DeliveryStats
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 
 class MemoryOutbox(Outbox):

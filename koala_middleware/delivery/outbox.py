@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from koala_middleware.delivery.lanes import Parcel, Waiting
 from koala_middleware.delivery.people import People
 from koala_middleware.delivery.report import DeliveryStats
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 
 class Outbox(ABC):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-from koala_middleware.wire import Person, Subject
+from koala_middleware.protocol.batches import Person, Subject
 
 
 @dataclass(frozen=True, slots=True)

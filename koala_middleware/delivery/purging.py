@@ -16,7 +16,7 @@ from pathlib import Path
 from koala_middleware.delivery.inspection import refused_entries, waiting_entries
 from koala_middleware.delivery.people import People
 from koala_middleware.delivery.segment import NEW, PURGE, REFUSED, WAITING, Segment, decode
-from koala_middleware.wire import Subject
+from koala_middleware.protocol.batches import Subject
 
 _PRIVATE = 0o600
 

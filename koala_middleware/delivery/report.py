@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 Outcome = Literal["delivered", "retried", "refused", "dropped"]
 State = Literal["idle", "delivering", "outage", "held"]

@@ -24,7 +24,7 @@ from zlib import crc32
 
 from koala_middleware.delivery.lanes import Waiting
 from koala_middleware.delivery.people import People
-from koala_middleware.wire import Account, Entry, EntryKind, Person, Subject
+from koala_middleware.protocol.batches import Account, Entry, EntryKind, Person, Subject
 
 WAITING = ".waiting"
 DONE = ".done"

@@ -23,7 +23,7 @@ from koala_middleware.delivery.outbox import Outbox
 from koala_middleware.delivery.report import DeliveryEvent, DeliveryReport, DeliveryStats, Health, State
 from koala_middleware.delivery.transport import Transport, destination, transport_for
 from koala_middleware.delivery.worker import Worker
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 MEMORY_BYTES = 16 * 1024 * 1024
 DISK_BYTES = 256 * 1024 * 1024

@@ -35,7 +35,7 @@ from koala_middleware.delivery.segment import (
     Segment,
     encode,
 )
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 READ_BYTES = 128 * 1024  # read at a time from the queue behind
 

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery import connection
 from koala_middleware.delivery.answers import Answer
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 TO_THE_ENDPOINT = frozenset({"http", "curl"})  # the others go to a broker
 

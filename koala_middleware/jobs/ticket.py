@@ -12,7 +12,7 @@ from typing import Any, get_args
 from koala_middleware.config import KoalaConfig
 from koala_middleware.context import Consent
 from koala_middleware.errors import KoalaConfigError
-from koala_middleware.wire import Person
+from koala_middleware.protocol.batches import Person
 
 LARGEST = 2048  # characters; the longest email and id come to half of it
 _VERSION = 1

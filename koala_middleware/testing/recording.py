@@ -14,8 +14,8 @@ from dataclasses import replace
 from koala_middleware.client import KoalaClient
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery import Delivery
+from koala_middleware.protocol.batches import Batch, request_body
 from koala_middleware.testing.events import RecordedBatches
-from koala_middleware.wire import Batch, request_body
 
 _listening: list[RecordedBatches] = []
 _endpoints: set[str] = set()

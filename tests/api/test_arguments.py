@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from koala_middleware import KoalaClient
-from koala_middleware.wire import Call
+from koala_middleware.protocol.batches import Call
 
 ADA = "ada@example.com"
 Say = Callable[[Any], object]  # wrong calls: the context's own types would refuse them

@@ -8,7 +8,7 @@ import pytest
 
 from koala_middleware import KoalaClient
 from koala_middleware.context import KoalaContext
-from koala_middleware.wire import Call
+from koala_middleware.protocol.batches import Call
 
 
 @pytest.fixture

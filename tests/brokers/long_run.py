@@ -25,8 +25,8 @@ from support.chains import KINDS, Chain, Kind, chained, web_config
 from support.crowd import Crowd
 
 from koala_middleware.delivery.transport import transport_for
+from koala_middleware.protocol.batches import Batch, Entry, Person
 from koala_middleware.testing.collector import Collector
-from koala_middleware.wire import Batch, Entry, Person
 
 SERVERS: dict[str, Callable[[Path], Broker]] = {"rabbit": RabbitServer, "redis": RedisServer}
 TICK = 0.2  # seconds; each of 20 people says one thing: 100 events a second

@@ -20,8 +20,8 @@ from support.workers import celery_settings, celery_worker, until
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.brokers.celery import TASK, CeleryTransport, add_task, queue_of
 from koala_middleware.delivery.inspection import keys, refused_entries
+from koala_middleware.protocol.batches import Batch, Entry, Person
 from koala_middleware.testing.collector import Answer, Collector
-from koala_middleware.wire import Batch, Entry, Person
 
 
 def batch(person: str, *message_ids: str) -> Batch:

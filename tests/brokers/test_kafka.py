@@ -13,8 +13,8 @@ from support.crowd import Crowd
 from support.workers import relay, until
 
 from koala_middleware.delivery.brokers.kafka import KafkaTransport
+from koala_middleware.protocol.batches import Batch, Entry, Person
 from koala_middleware.testing.collector import Collector
-from koala_middleware.wire import Batch, Entry, Person
 
 QUICK = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}  # a dead relay is noticed sooner
 

@@ -11,7 +11,7 @@ from support.workers import until
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.brokers import redis as redis_streams
 from koala_middleware.delivery.brokers.redis import RedisSource, RedisTransport
-from koala_middleware.wire import Batch, Entry, Person
+from koala_middleware.protocol.batches import Batch, Entry, Person
 
 LEASE = 1.5  # seconds; long enough for a slow machine to renew in time
 PEOPLE = 30

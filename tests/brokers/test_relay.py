@@ -17,8 +17,8 @@ from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery.brokers.message import Message, NotABatchError, batch_in
 from koala_middleware.delivery.brokers.relay import Relay
 from koala_middleware.delivery.inspection import keys, refused_entries
+from koala_middleware.protocol.batches import Account, Batch, Entry, Person
 from koala_middleware.testing.collector import Answer, Collector
-from koala_middleware.wire import Account, Batch, Entry, Person
 
 LONG = 20.0  # seconds that nothing here takes
 

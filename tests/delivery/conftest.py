@@ -19,8 +19,8 @@ import pytest
 
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery import Delivery
+from koala_middleware.protocol.batches import Batch, Entry, Person
 from koala_middleware.testing.ports import on_a_new_port
-from koala_middleware.wire import Batch, Entry, Person
 
 HANG = -1  # takes the request and never answers
 RESET = -2  # takes the request and cuts the connection
@@ -267,7 +267,7 @@ import json, os, signal, sys, time
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery import Delivery
 from koala_middleware.delivery import Delivery
-from koala_middleware.wire import Batch, Entry, Person
+from koala_middleware.protocol.batches import Batch, Entry, Person
 
 def batch(person, *ids):
     bodies = [{{"type": "track", "event": "E", "message_id": str(id_)}} for id_ in ids]

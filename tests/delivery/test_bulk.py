@@ -18,7 +18,7 @@ from support.collecting import KEY, Running, listening
 from koala_middleware.collector import create_app
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery import Delivery, DeliveryEvent, bulk, lanes
-from koala_middleware.wire import BULK_LINES, Account, Batch, Entry
+from koala_middleware.protocol.batches import BULK_LINES, Account, Batch, Entry
 
 Deliver = Callable[..., Delivery]
 MakeBatch = Callable[..., Batch]

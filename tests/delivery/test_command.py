@@ -16,7 +16,7 @@ import pytest
 from koala_middleware.cli import main
 from koala_middleware.delivery import Delivery
 from koala_middleware.errors import KoalaConfigError
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 Deliver = Callable[..., Delivery]
 MakeBatch = Callable[..., Batch]

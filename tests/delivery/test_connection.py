@@ -26,7 +26,7 @@ from koala_middleware.delivery.answers import CUT, SILENT, Answer
 from koala_middleware.delivery.connection import UNREADABLE, prepare
 from koala_middleware.delivery.transport import Transport, transport_for
 from koala_middleware.errors import KoalaConfigError
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 MakeBatch = Callable[..., Batch]
 Variables = pytest.MonkeyPatch
@@ -543,7 +543,7 @@ from gevent import monkey; monkey.patch_all()
 import logging, sys; logging.basicConfig(stream=sys.stdout, format="%(message)s")
 from koala_middleware.config import KoalaConfig
 from koala_middleware.delivery import transport
-from koala_middleware.wire import Batch, Person
+from koala_middleware.protocol.batches import Batch, Person
 config = KoalaConfig(public_api_key="pk_test", endpoint=sys.argv[1], transport="curl")
 transport.prepare(config)
 for _ in range(2):

@@ -21,7 +21,7 @@ from koala_middleware.delivery.crew import Bell, Pause
 from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.delivery.sender import Sender
 from koala_middleware.delivery.transport import transport_for
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 MakeBatch = Callable[..., Batch]
 Endpoint = Any  # conftest.py's; reaches tests as a fixture

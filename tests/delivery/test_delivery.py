@@ -15,7 +15,7 @@ import pytest
 from support.profiling import profiled
 
 from koala_middleware.delivery import Delivery, DeliveryReport, crew, lanes
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 Deliver = Callable[..., Delivery]
 MakeBatch = Callable[..., Batch]

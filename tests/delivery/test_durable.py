@@ -25,7 +25,7 @@ from koala_middleware.delivery.durable import DurableOutbox
 from koala_middleware.delivery.lanes import Parcel
 from koala_middleware.delivery.people import People
 from koala_middleware.delivery.segment import Place, Reading, Segment, decode, encode
-from koala_middleware.wire import Account, Batch, Entry, Person
+from koala_middleware.protocol.batches import Account, Batch, Entry, Person
 
 MakeBatch = Callable[..., Batch]
 MakeBox = Callable[..., DurableOutbox]

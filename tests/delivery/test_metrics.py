@@ -18,7 +18,7 @@ from koala_middleware import KoalaClient
 from koala_middleware.delivery import Delivery
 from koala_middleware.delivery.metrics import to_opentelemetry, to_prometheus
 from koala_middleware.delivery.quiet import uninstrumented
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 Deliver = Callable[..., Delivery]
 MakeBatch = Callable[..., Batch]

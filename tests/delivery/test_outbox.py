@@ -21,7 +21,7 @@ from koala_middleware.delivery.lanes import Parcel
 from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.delivery.outbox import Outbox
 from koala_middleware.delivery.people import People
-from koala_middleware.wire import Batch, Entry, Person
+from koala_middleware.protocol.batches import Batch, Entry, Person
 
 MakeOutbox = Callable[..., Outbox]
 MakeBatch = Callable[..., Batch]

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from koala_middleware.delivery.durable import DurableOutbox
 from koala_middleware.delivery.lanes import Parcel, Waiting
-from koala_middleware.wire import Batch, Entry, Person
+from koala_middleware.protocol.batches import Batch, Entry, Person
 
 PROCESSES = st.integers(0, 1)
 PERSONS = st.sampled_from(["ada", "grace", "edsger"])

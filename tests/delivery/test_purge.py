@@ -15,7 +15,7 @@ from koala_middleware.delivery.inspection import refused_entries, waiting_entrie
 from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.delivery.outbox import Outbox
 from koala_middleware.delivery.people import People
-from koala_middleware.wire import Account, Batch, Entry, Person, Subject
+from koala_middleware.protocol.batches import Account, Batch, Entry, Person, Subject
 
 ADA = People.of(["ada@example.com"])
 

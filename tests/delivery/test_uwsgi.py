@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from koala_middleware.delivery import Delivery
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 Deliver = Callable[..., Delivery]
 MakeBatch = Callable[..., Batch]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from koala_middleware.delivery import Delivery, DeliveryEvent, crew
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 Deliver = Callable[..., Delivery]
 MakeBatch = Callable[..., Batch]

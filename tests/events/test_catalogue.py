@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from koala_middleware import KoalaClient, koala_event
 from koala_middleware.events import catalogue
-from koala_middleware.wire import Call
+from koala_middleware.protocol.batches import Call
 
 
 @koala_event("Signed Up")

@@ -10,7 +10,7 @@ from itsdangerous import URLSafeSerializer
 from koala_middleware.config import KoalaConfig
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.jobs.ticket import BadTicketError, Ticket, Tickets
-from koala_middleware.wire import Person
+from koala_middleware.protocol.batches import Person
 
 ADA = Person("3e6a2c18-3b02-40c4-b8d2-1842c193d3ba", "ada@example.com")
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from koala_middleware.client import KoalaClient
-from koala_middleware.wire import Batch, request_body
+from koala_middleware.protocol.batches import Batch, request_body
 
 
 class Out:

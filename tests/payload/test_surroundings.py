@@ -11,7 +11,7 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Request, Response
 
 from koala_middleware.client import KoalaClient
-from koala_middleware.wire import Batch, request_body
+from koala_middleware.protocol.batches import Batch, request_body
 from koala_middleware.wsgi import KoalaMiddleware
 
 Bodies = list[dict[str, Any]]

@@ -17,9 +17,7 @@ from koala_middleware.delivery.lanes import batch_of as batch_of_parcel
 from koala_middleware.delivery.memory import MemoryOutbox
 from koala_middleware.entries import batch_of
 from koala_middleware.firewall import Firewall
-from koala_middleware.values import snapshot
-from koala_middleware.values.fitting import ENTRY_BYTES
-from koala_middleware.wire import (
+from koala_middleware.protocol.batches import (
     BATCH_BYTES,
     Account,
     Batch,
@@ -29,6 +27,8 @@ from koala_middleware.wire import (
     Person,
     request_body,
 )
+from koala_middleware.values import snapshot
+from koala_middleware.values.fitting import ENTRY_BYTES
 
 FIREWALL = Firewall(KoalaConfig(public_api_key="pk_test"))
 CARD = "4111 1111 1111 1111"

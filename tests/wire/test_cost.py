@@ -11,8 +11,8 @@ import pytest
 from support.counting import functions_entered
 
 from koala_middleware.entries import entry
+from koala_middleware.protocol.batches import Call, EntryKind, Person
 from koala_middleware.scrub import scrub
-from koala_middleware.wire import Call, EntryKind, Person
 
 MANY = 200
 # Functions of this package entered for one entry, as it is today. Each is about 0.1 µs: more of them want a

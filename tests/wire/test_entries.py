@@ -9,11 +9,11 @@ from uuid import RFC_4122, UUID
 import pytest
 
 from koala_middleware.entries import entry, timestamp
+from koala_middleware.protocol.batches import Call, EntryKind, Person
 from koala_middleware.scrub import scrub
 from koala_middleware.values import MASK, Clean, plain
 from koala_middleware.values.conversions import ITEMS
 from koala_middleware.values.fitting import ENTRY_BYTES
-from koala_middleware.wire import Call, EntryKind, Person
 
 AT = 1_668_038_234_776_000_000
 SENT_AT = "2022-11-09T23:57:14.776Z"

@@ -10,8 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from koala_middleware.entries import batch_of
-from koala_middleware.values import plain
-from koala_middleware.wire import (
+from koala_middleware.protocol.batches import (
     Account,
     Batch,
     Call,
@@ -21,6 +20,7 @@ from koala_middleware.wire import (
     joined_subjects,
     request_body,
 )
+from koala_middleware.values import plain
 
 ADA = Person("3e6a2c18-3b02-40c4-b8d2-1842c193d3ba", "ada@example.com")
 TRAITS = {

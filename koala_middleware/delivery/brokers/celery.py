@@ -23,7 +23,7 @@ from koala_middleware.delivery.brokers.relay import Relay
 from koala_middleware.delivery.quiet import uninstrumented
 from koala_middleware.delivery.report import DeliveryStats
 from koala_middleware.notices import Notices, logger
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 if TYPE_CHECKING:
     from celery import Celery

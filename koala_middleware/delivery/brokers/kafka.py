@@ -17,7 +17,7 @@ from koala_middleware.delivery.answers import SILENT, Answer
 from koala_middleware.delivery.brokers.message import Message
 from koala_middleware.delivery.brokers.outcomes import TAKEN, TOO_LARGE, BrokerAwayError
 from koala_middleware.delivery.brokers.stream import AT_A_TIME, Taken
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 _KEY = "public_api_key"
 _QUIET = 2  # syslog's "critical": an outage is said once, by us

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from koala_middleware.config import KoalaConfig
-from koala_middleware.wire import Batch, encoded, request_body
+from koala_middleware.protocol.batches import Batch, encoded, request_body
 
 _NAMES = frozenset({"profile_id", "email", "domain", "account_id"})
 

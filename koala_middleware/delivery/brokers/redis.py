@@ -27,7 +27,7 @@ from koala_middleware.delivery.brokers.message import Message
 from koala_middleware.delivery.brokers.outcomes import TAKEN, BrokerAwayError, kind_of
 from koala_middleware.delivery.brokers.stream import AT_A_TIME, Taken
 from koala_middleware.delivery.quiet import uninstrumented
-from koala_middleware.wire import Batch
+from koala_middleware.protocol.batches import Batch
 
 LEASE = 6.0  # seconds; a relay that shows no sign of life for so long has its streams read by another
 _SILENCE = 5.0  # seconds without an answer after which a relay connects anew; longer than it lets Redis wait
