@@ -56,7 +56,7 @@ faults: .venv/ready
 
 # What each broker loses and doubles while workers, networks and the broker itself fail: about eight minutes.
 brokers: .venv/ready
-	$(BIN)/python tests/brokers/long_run.py
+	$(BIN)/python tests/delivery/brokers/long_run.py
 
 # The frameworks' own suites, without our middleware and with it in every app they build.
 # Flask's suite needs an older pytest than ours.

@@ -25,7 +25,7 @@ from koala_middleware.collector.payload import read_person_batch
 from koala_middleware.collector.recording import record
 from koala_middleware.collector.store import Store
 from koala_middleware.collector.store.opening import open_store
-from koala_middleware.collector.store.sqlite_ledger import SqliteLedger
+from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
 
 KEY = "pk_bench"
 NAMES = tuple(f"Event {number}" for number in range(150))

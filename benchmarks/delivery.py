@@ -51,8 +51,9 @@ def koala(url: str, **settings: Any) -> tuple[Track, Flush]:
 def koala_delivery(url: str) -> tuple[Track, Flush]:
     """Delivery alone: batches that are encoded already."""
     from koala_middleware import KoalaClient
-    from koala_middleware.protocol.batches import Batch, Entry, Person
-    from koala_middleware.values import to_json
+    from koala_middleware.payload.values import to_json
+    from koala_middleware.protocol.batches import Batch, Entry
+    from koala_middleware.protocol.subjects import Person
 
     client = KoalaClient(
         public_api_key="pk_bench", endpoint=url, outbox_max_entries=ROOM, outbox_max_bytes=10**9

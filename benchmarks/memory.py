@@ -8,9 +8,10 @@ from __future__ import annotations
 import tracemalloc
 from uuid import UUID, uuid4
 
-from koala_middleware.delivery.memory import MemoryOutbox
-from koala_middleware.protocol.batches import Batch, Entry, Person
-from koala_middleware.values import to_json
+from koala_middleware.delivery.outbox.memory import MemoryOutbox
+from koala_middleware.payload.values import to_json
+from koala_middleware.protocol.batches import Batch, Entry
+from koala_middleware.protocol.subjects import Person
 
 ENTRIES = 10_000  # what the outbox holds at most, unless it is told
 

@@ -24,9 +24,11 @@ import pycurl
 import requests
 
 from benchmarks.endpoint import endpoint
-from koala_middleware.config import KoalaConfig
-from koala_middleware.delivery.transport import transport_for
-from koala_middleware.protocol.batches import Batch, Entry, Person, request_body
+from koala_middleware.config.settings import KoalaConfig
+from koala_middleware.delivery.transports.base import transport_for
+from koala_middleware.protocol.batches import Batch, Entry
+from koala_middleware.protocol.bodies import request_body
+from koala_middleware.protocol.subjects import Person
 
 PATH = "/web/projects/pk_bench/batch"
 BATCH = Batch(

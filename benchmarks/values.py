@@ -14,8 +14,8 @@ from decimal import Decimal
 from time import perf_counter_ns
 from uuid import UUID
 
-from koala_middleware.scrub import scrub
-from koala_middleware.values import plain, snapshot, to_json
+from koala_middleware.payload.scrub import scrub
+from koala_middleware.payload.values import plain, snapshot, to_json
 
 ROUNDS = 300
 CALLS = 100

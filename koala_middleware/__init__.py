@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from koala_middleware.calls.catalogue import koala_event
+    from koala_middleware.calls.context import AccountContext, KoalaContext
+    from koala_middleware.calls.current import koala
     from koala_middleware.client import KoalaClient
-    from koala_middleware.config import KoalaConfig
-    from koala_middleware.context import AccountContext, KoalaContext
-    from koala_middleware.erasure import KoalaErasureError
+    from koala_middleware.config.settings import KoalaConfig
     from koala_middleware.errors import KoalaApiError, KoalaConfigError, KoalaError, KoalaNotInstalledError
-    from koala_middleware.events import koala_event
-    from koala_middleware.proxy import koala
+    from koala_middleware.rest.erasure import KoalaErasureError
 
 __all__ = [
     "AccountContext",
@@ -33,17 +33,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AccountContext": "context",
+    "AccountContext": "calls.context",
     "KoalaApiError": "errors",
-    "KoalaErasureError": "erasure",
+    "KoalaErasureError": "rest.erasure",
     "KoalaClient": "client",
-    "KoalaConfig": "config",
+    "KoalaConfig": "config.settings",
     "KoalaConfigError": "errors",
-    "KoalaContext": "context",
+    "KoalaContext": "calls.context",
     "KoalaError": "errors",
     "KoalaNotInstalledError": "errors",
-    "koala": "proxy",
-    "koala_event": "events",
+    "koala": "calls.current",
+    "koala_event": "calls.catalogue",
 }
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 
+from koala_middleware.calls.context import KoalaContext, current
 from koala_middleware.client import KoalaClient, client_for
-from koala_middleware.context import KoalaContext, current
-from koala_middleware.cookie import ProfileCookie
 from koala_middleware.errors import KoalaNotInstalledError
 from koala_middleware.exchange import Exchange
-from koala_middleware.head import AsgiHead, asgi_cookies
+from koala_middleware.identity.cookie import ProfileCookie
+from koala_middleware.request.head import AsgiHead, asgi_cookies
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

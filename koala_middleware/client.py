@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any, ClassVar
 from weakref import WeakSet
 
-from koala_middleware.api import QUALIFY_TIMEOUT, Qualification, qualify
-from koala_middleware.arguments import (
+from koala_middleware.calls.context import KoalaContext, Traits
+from koala_middleware.calls.session import AccountSession, PersonSession
+from koala_middleware.calls.validation import (
     check_ready,
     check_timeout,
     checked_emails,
@@ -19,20 +20,21 @@ from koala_middleware.arguments import (
     refuse_on_commit,
     whom,
 )
-from koala_middleware.config import KoalaConfig
-from koala_middleware.consent import permitted
-from koala_middleware.context import Consent, KoalaContext, Traits
-from koala_middleware.cookie import prepare
+from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery, DeliveryReport, DeliveryStats, Health
-from koala_middleware.entries import batch_of, context_of
-from koala_middleware.erasure import TIMEOUT as ERASE_TIMEOUT
-from koala_middleware.erasure import ErasureReport, KoalaErasureError, Progress, erase
-from koala_middleware.firewall import BeforeSendError, Firewall
-from koala_middleware.message_ids import new_message_id
-from koala_middleware.notices import Notices
-from koala_middleware.protocol.batches import Batch, Draft, Person, drafts
-from koala_middleware.session import AccountSession, PersonSession
-from koala_middleware.users import Users
+from koala_middleware.identity.consent import Consent, permitted
+from koala_middleware.identity.cookie import prepare
+from koala_middleware.log_once import Notices
+from koala_middleware.payload.drafts import Draft, drafts
+from koala_middleware.payload.entries import batch_of, context_of
+from koala_middleware.payload.message_ids import new_message_id
+from koala_middleware.payload.outgoing_filter import BeforeSendError, Firewall
+from koala_middleware.protocol.batches import Batch
+from koala_middleware.protocol.subjects import Person
+from koala_middleware.request.signed_in import Users
+from koala_middleware.rest.api import QUALIFY_TIMEOUT, Qualification, qualify
+from koala_middleware.rest.erasure import TIMEOUT as ERASE_TIMEOUT
+from koala_middleware.rest.erasure import ErasureReport, KoalaErasureError, Progress, erase
 
 _living: WeakSet[KoalaClient] = WeakSet()
 
@@ -75,7 +77,7 @@ class KoalaClient:
             or self.config.page_views
         )
         # Not with the package: these load an HTTP toolbox. Nor with the first visitor, who would wait for it.
-        from koala_middleware.surroundings import told_by  # noqa: PLC0415
+        from koala_middleware.request.entry_context import told_by  # noqa: PLC0415
 
         self.told_by = told_by
         prepare()

@@ -11,16 +11,31 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Protocol, Self
 
-from koala_middleware.address import visitor_address
+from koala_middleware.calls.context import KoalaContext
 from koala_middleware.client import KoalaClient
-from koala_middleware.consent import ask, ask_async, permitted
-from koala_middleware.context import Consent, KoalaContext
-from koala_middleware.cookie import COOKIE_NAME, ProfileCookie, deleted, mint_profile_id, read_profile_id
-from koala_middleware.domain import covers, host_name, registrable_domain
-from koala_middleware.entries import context_of, failure
-from koala_middleware.head import RequestHead
-from koala_middleware.policy import RequestKind, caching, excluded, final, may_mint, request_kind, successful
-from koala_middleware.protocol.batches import Person, drafts
+from koala_middleware.hosts import covers, host_name, registrable_domain
+from koala_middleware.identity.consent import Consent, ask, ask_async, permitted
+from koala_middleware.identity.cookie import (
+    COOKIE_NAME,
+    ProfileCookie,
+    deleted,
+    mint_profile_id,
+    read_profile_id,
+)
+from koala_middleware.identity.cookie_policy import (
+    RequestKind,
+    caching,
+    excluded,
+    final,
+    may_mint,
+    request_kind,
+    successful,
+)
+from koala_middleware.payload.drafts import drafts
+from koala_middleware.payload.entries import context_of, failure
+from koala_middleware.protocol.subjects import Person
+from koala_middleware.request.client_address import visitor_address
+from koala_middleware.request.head import RequestHead
 
 _RESET_UNSEEN = (
     "reset() in a response that a shared cache may keep: its visitor keeps the old ko_id. "
@@ -207,7 +222,7 @@ class Exchange:
 
     def _follow_link(self) -> None:
         """Identify the visitor by the link that brought them. Only where the site asks for it."""
-        from koala_middleware.links import identity_from_link  # noqa: PLC0415  (few sites do)
+        from koala_middleware.request.link_identity import identity_from_link  # noqa: PLC0415  (few sites do)
 
         claim = identity_from_link(self._head.query)
         if claim is not None:

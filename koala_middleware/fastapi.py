@@ -8,7 +8,7 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from koala_middleware.asgi import KoalaMiddleware, KoalaRequest
-from koala_middleware.context import KoalaContext
+from koala_middleware.calls.context import KoalaContext
 
 __all__ = ["Koala", "KoalaMiddleware", "KoalaRequest"]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import flask
 from flask import Flask, Request, Response
 
-from koala_middleware.arguments import check_ready
+from koala_middleware.calls.context import KoalaContext
+from koala_middleware.calls.validation import check_ready
 from koala_middleware.client import KoalaClient
-from koala_middleware.config import KoalaConfig
-from koala_middleware.context import KoalaContext
+from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.errors import KoalaNotInstalledError
 from koala_middleware.wsgi import KoalaMiddleware, context_of
 

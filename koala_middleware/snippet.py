@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from koala_middleware import checks
+from koala_middleware.config import validators
 from koala_middleware.errors import KoalaConfigError
 
 # Until the script is there, `ko` is a list that writes calls down; the script plays them back in order.
@@ -35,8 +35,8 @@ def snippet(public_api_key: str, endpoint: str, nonce: str | None = None) -> Mar
     Raises:
         KoalaConfigError: The key or the endpoint is malformed; it says what is expected.
     """
-    key = _checked("public_api_key", checks.api_key, public_api_key)
-    host = _checked("endpoint", checks.url, endpoint)
+    key = _checked("public_api_key", validators.api_key, public_api_key)
+    host = _checked("endpoint", validators.url, endpoint)
     attribute = Markup(' nonce="{}"').format(nonce) if nonce else Markup()
     return Markup('<script{}>{}</script>\n<script{} async src="{}"></script>').format(
         attribute, _QUEUE, attribute, f"{host}/v1/{quote(key, safe='')}/sdk.js"
@@ -46,5 +46,5 @@ def snippet(public_api_key: str, endpoint: str, nonce: str | None = None) -> Mar
 def _checked(name: str, check: Callable[[object], Any], value: object) -> str:
     try:
         return str(check(value))
-    except checks.Refused as refused:
+    except validators.Refused as refused:
         raise KoalaConfigError(name, refused.shown(value), str(refused)) from None

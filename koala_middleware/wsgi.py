@@ -10,12 +10,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 
+from koala_middleware.calls.context import KoalaContext, current, entered
 from koala_middleware.client import KoalaClient, client_for
-from koala_middleware.consent import require_sync
-from koala_middleware.context import KoalaContext, current, entered
-from koala_middleware.cookie import ProfileCookie
 from koala_middleware.exchange import Exchange
-from koala_middleware.head import WsgiHead, wsgi_cookies
+from koala_middleware.identity.consent import require_sync
+from koala_middleware.identity.cookie import ProfileCookie
+from koala_middleware.request.head import WsgiHead, wsgi_cookies
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -29,7 +29,7 @@ from koala_middleware.collector.ingest import (
 from koala_middleware.collector.payload import Refused, read_line
 from koala_middleware.collector.state import Collector
 from koala_middleware.collector.writer import Arrived, NotStored, Overloaded
-from koala_middleware.protocol.batches import BULK_BYTES, BULK_LINES
+from koala_middleware.protocol.limits import BULK_BYTES, BULK_LINES
 
 _BREATH = 100  # lines that are read before others have their turn
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import orjson
 
 from koala_middleware.collector.addresses import normal_domain, normal_email
-from koala_middleware.protocol.batches import ENTRIES_PER_KIND
+from koala_middleware.protocol.limits import ENTRIES_PER_KIND
 
 Kind = Literal["identify", "track", "page"]
 

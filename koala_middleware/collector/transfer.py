@@ -25,7 +25,7 @@ from koala_middleware.collector.payload import parsed
 from koala_middleware.collector.reading import Person, Reader, Shown
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.times import iso
-from koala_middleware.protocol.batches import ENTRIES_PER_KIND
+from koala_middleware.protocol.limits import ENTRIES_PER_KIND
 
 AGENT = {"User-Agent": "koala-middleware-import/1.0", "Content-Type": "application/json"}
 TIMEOUT = 30.0  # seconds for one request

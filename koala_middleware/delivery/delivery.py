@@ -11,16 +11,17 @@ import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from koala_middleware.config import KoalaConfig
-from koala_middleware.delivery import accounting, processes
-from koala_middleware.delivery.accounting import Ledger
-from koala_middleware.delivery.people import People
+from koala_middleware.config.settings import KoalaConfig
+from koala_middleware.delivery import processes
+from koala_middleware.delivery.outbox import counters
+from koala_middleware.delivery.outbox.counters import Ledger
 from koala_middleware.delivery.report import DeliveryReport, DeliveryStats, Health
-from koala_middleware.notices import Notices
+from koala_middleware.delivery.schedule.purge_targets import People
+from koala_middleware.log_once import Notices
 from koala_middleware.protocol.batches import Batch
 
 if TYPE_CHECKING:
-    from koala_middleware.delivery.sender import Sender
+    from koala_middleware.delivery.sending.sender import Sender
 
 FLUSH_TIMEOUT = 10.0  # seconds, where flush() is not told
 
@@ -49,7 +50,7 @@ class Delivery:
         """
         try:
             if self._config.delivery == "off":
-                self.dropped(len(batch.entries), accounting.OFF)
+                self.dropped(len(batch.entries), counters.OFF)
             else:
                 self._ready().put(batch)
         except Exception as error:  # noqa: BLE001  (the app comes first, whatever happens here)
@@ -68,7 +69,7 @@ class Delivery:
         """Keeps a batch that must not be sent with the refused ones, to be looked at. Never raises."""
         try:
             if self._config.delivery == "off":
-                self.dropped(len(batch.entries), accounting.OFF)
+                self.dropped(len(batch.entries), counters.OFF)
             else:
                 self._ready().outbox.set_aside(batch, reason)
         except Exception as error:  # noqa: BLE001  (as in put)
@@ -89,8 +90,8 @@ class Delivery:
             return sender.outbox.purge(people)
         if self._config.outbox is None:
             return 0
-        from koala_middleware.delivery.purging import known_in, purge_directory  # noqa: PLC0415  (rare)
-        from koala_middleware.delivery.sender import directory_for  # noqa: PLC0415  (as in processes.prepare)
+        from koala_middleware.delivery.outbox.purging import known_in, purge_directory  # noqa: PLC0415  (rare)
+        from koala_middleware.delivery.sending.sender import directory_for  # noqa: PLC0415  (as in processes.prepare)
 
         directory = directory_for(self._config.outbox, self._config.public_api_key)
         return purge_directory(directory, known_in(directory, people))

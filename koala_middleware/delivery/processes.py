@@ -15,10 +15,10 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
-from koala_middleware.config import KoalaConfig
+from koala_middleware.config.settings import KoalaConfig
 
 if TYPE_CHECKING:
-    from koala_middleware.delivery.sender import Sender
+    from koala_middleware.delivery.sending.sender import Sender
 
 # Every setting that delivery reads: clients that are equal in these can share a sender.
 _ABOUT_THE_ENDPOINT = ("public_api_key", "endpoint", "user_agent", "request_timeout", "concurrency")
@@ -54,7 +54,8 @@ _of_parents: list[Sender] = []
 def prepare(config: KoalaConfig) -> None:
     """Loads what delivers while the app starts, so that no request has to share the time it takes; nor does who
     only imports the package: half of its import was this."""
-    from koala_middleware.delivery import sender, transport  # noqa: F401, PLC0415  (see above)
+    from koala_middleware.delivery.sending import sender  # noqa: F401, PLC0415  (see above)
+    from koala_middleware.delivery.transports import base as transport  # noqa: PLC0415  (see above)
 
     if config.delivery != "relay":
         transport.prepare(config)
@@ -62,7 +63,7 @@ def prepare(config: KoalaConfig) -> None:
 
 def sender_for(config: KoalaConfig) -> Sender:
     """The sender that all clients of an equal configuration share in this process."""
-    from koala_middleware.delivery.sender import Sender  # noqa: PLC0415  (loaded already: see prepare)
+    from koala_middleware.delivery.sending.sender import Sender  # noqa: PLC0415  (loaded already: see prepare)
 
     process = _current()
     key = _key(config)

@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's names)
 
-from koala_middleware.config import PREFIX, SETTINGS, meant
+from koala_middleware.config.settings import PREFIX, SETTINGS, meant
 from koala_middleware.django.middleware import koala_settings, loaded_config
 from koala_middleware.errors import KoalaConfigError
 

@@ -18,14 +18,14 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 from django.utils.functional import LazyObject
 
+from koala_middleware.calls.context import KoalaContext, current, entered
 from koala_middleware.client import KoalaClient
-from koala_middleware.config import PREFIX, KoalaConfig
-from koala_middleware.consent import require_sync
-from koala_middleware.context import KoalaContext, current, entered
-from koala_middleware.cookie import COOKIE_NAME, ProfileCookie
+from koala_middleware.config.settings import PREFIX, KoalaConfig
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.exchange import Exchange
-from koala_middleware.head import WsgiHead, wsgi_cookies
+from koala_middleware.identity.consent import require_sync
+from koala_middleware.identity.cookie import COOKIE_NAME, ProfileCookie
+from koala_middleware.request.head import WsgiHead, wsgi_cookies
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]

@@ -5,10 +5,10 @@ Knows no queue. The job comes first: no ticket, however broken, and no endpoint 
 
 from __future__ import annotations
 
+from koala_middleware.calls.context import current
+from koala_middleware.calls.session import PersonSession
 from koala_middleware.client import KoalaClient
-from koala_middleware.context import current
 from koala_middleware.jobs.ticket import BadTicketError, Ticket, Tickets
-from koala_middleware.session import PersonSession
 
 KEY = "koala_ticket"  # the name of the ticket in a message's headers or meta
 

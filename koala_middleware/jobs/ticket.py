@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
-from koala_middleware.config import KoalaConfig
-from koala_middleware.context import Consent
+from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.errors import KoalaConfigError
-from koala_middleware.protocol.batches import Person
+from koala_middleware.identity.consent import Consent
+from koala_middleware.protocol.subjects import Person
 
 LARGEST = 2048  # characters; the longest email and id come to half of it
 _VERSION = 1

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from koala_middleware.client import KoalaClient
-from koala_middleware.config import KoalaConfig
+from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
-from koala_middleware.protocol.batches import Batch, request_body
+from koala_middleware.protocol.batches import Batch
+from koala_middleware.protocol.bodies import request_body
 from koala_middleware.testing.events import RecordedBatches
 
 _listening: list[RecordedBatches] = []

@@ -31,9 +31,9 @@ from koala_middleware.collector.recording import record
 from koala_middleware.collector.store import ForgettingLedger
 from koala_middleware.collector.store.postgres import PostgresStore
 from koala_middleware.collector.store.postgres.reader import PostgresReader
-from koala_middleware.collector.store.sqlite import set_up
-from koala_middleware.collector.store.sqlite_ledger import SqliteLedger
-from koala_middleware.collector.store.sqlite_reader import SqliteReader
+from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
+from koala_middleware.collector.store.sqlite.reader import SqliteReader
+from koala_middleware.collector.store.sqlite.store import set_up
 from koala_middleware.collector.writer import Writer
 
 KEY = "pk_model"

@@ -23,16 +23,16 @@ from support.collecting import (
     until,
 )
 
-from koala_middleware.cli import main
+from koala_middleware.cli.main import main
 from koala_middleware.collector import create_app, login, retention, writer
 from koala_middleware.collector.login import add_login
 from koala_middleware.collector.payload import read_person_batch
 from koala_middleware.collector.recording import record
 from koala_middleware.collector.retention import expire
 from koala_middleware.collector.settings import milliseconds
-from koala_middleware.collector.store import sqlite_erasure, sqlite_ledger
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.postgres import expiry
+from koala_middleware.collector.store.sqlite import erasure, ledger
 from koala_middleware.collector.writer import BODY_KEPT, now_ms
 
 ADA, BOB, SHARED, OWN = "ada@example.com", "bob@example.com", "shared-browser", "adas-own-browser"
@@ -412,7 +412,7 @@ def test_whoever_expires_on_a_shared_browser_leaves_it_to_nobody(serve: Serve) -
 def test_old_entries_expire_a_few_at_a_time_though_others_among_them_are_gone(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (sqlite_erasure, expiry, retention):
+    for module in (erasure, expiry, retention):
         monkeypatch.setattr(module, "CHUNK", 5)
     collector = serve(secret_key="sk_secret")
     for number in range(20):
@@ -429,7 +429,7 @@ def test_old_entries_expire_a_few_at_a_time_though_others_among_them_are_gone(
 def test_people_expire_a_few_at_a_time_until_all_are_gone(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (sqlite_ledger, expiry):
+    for module in (ledger, expiry):
         monkeypatch.setattr(module, "PEOPLE", 2)
     collector = serve()
     for number in range(5):

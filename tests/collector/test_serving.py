@@ -126,7 +126,7 @@ def test_a_length_that_cannot_be_meant_stops_it_with_a_sentence(tmp_path: Path) 
 def test_the_command_lines_help_imports_no_extra() -> None:
     """Where the extra is not installed, `--help` still works."""
     code = (
-        "import sys\nfrom koala_middleware.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys\nfrom koala_middleware.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
         "extras = {'uvicorn', 'jinja2', 'orjson', 'starlette', 'argon2', 'prometheus_client'}\n"
         "print('loaded:', sorted(extras & set(sys.modules)))"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.collecting import Database, Running, Serve, event, on_both_stores
 
-from koala_middleware.cli import main
+from koala_middleware.cli.main import main
 from koala_middleware.collector.rates import Rate
 from koala_middleware.collector.transfer import PATIENCE, bring_in
 

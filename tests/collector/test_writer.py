@@ -12,8 +12,8 @@ from support.collecting import DEADLINE, Database, Running, event, on_both_store
 from koala_middleware.collector import writer as writing
 from koala_middleware.collector.payload import Batch, read_person_batch
 from koala_middleware.collector.store.opening import open_store
-from koala_middleware.collector.store.sqlite import SqliteStore
-from koala_middleware.collector.store.sqlite_ledger import SqliteLedger
+from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
+from koala_middleware.collector.store.sqlite.store import SqliteStore
 from koala_middleware.collector.writer import Arrived, Overloaded, Writer
 
 NOW = 1_700_000_000_000

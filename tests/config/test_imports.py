@@ -55,10 +55,10 @@ def test_an_adapter_loads_no_framework_but_its_own_and_no_http_client(module: st
     ("name", "home"),
     [
         ("KoalaClient", "client"),
-        ("KoalaConfig", "config"),
+        ("KoalaConfig", "config.settings"),
         ("KoalaConfigError", "errors"),
-        ("KoalaContext", "context"),
-        ("koala", "proxy"),
+        ("KoalaContext", "calls.context"),
+        ("koala", "calls.current"),
     ],
 )
 def test_public_names_are_loaded_when_asked_for(name: str, home: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from koala_middleware import KoalaConfig
-from koala_middleware.policy import RequestKind
+from koala_middleware.identity.cookie_policy import RequestKind
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

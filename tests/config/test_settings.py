@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from koala_middleware import KoalaClient, KoalaConfig, KoalaConfigError, asgi, flask, wsgi
-from koala_middleware.config import PREFIX
+from koala_middleware.config.settings import PREFIX
 
 
 def loaded(
@@ -340,7 +340,7 @@ def test_a_brokers_address_of_another_kind_is_refused_and_not_repeated() -> None
 def test_a_transport_whose_extra_is_missing_says_how_to_install_it(
     transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("koala_middleware.config.find_spec", lambda _: None)
+    monkeypatch.setattr("koala_middleware.config.settings.find_spec", lambda _: None)
     with pytest.raises(KoalaConfigError, match=r"koala-middleware\[" + transport):
         loaded({"transport": transport, "celery_app": "proj.celery:app", "broker": "redis://host"})
 

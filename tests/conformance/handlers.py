@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from koala_middleware import koala
+from koala_middleware.calls.context import KoalaContext
 from koala_middleware.client import living_clients
-from koala_middleware.context import KoalaContext
 
 Headers = list[tuple[str, str]]
 

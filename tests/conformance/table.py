@@ -26,7 +26,7 @@ from conformance.servers import Connection, Server, raw_answer, reset
 from conformance.sites import FRAMEWORKS, Framework, Site, on_server
 from conformance.switchboard import SETTINGS_HEADER
 
-from koala_middleware.config import KoalaConfig
+from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
 from koala_middleware.testing import Collector
 

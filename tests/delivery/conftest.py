@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from koala_middleware.config import KoalaConfig
+from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
-from koala_middleware.protocol.batches import Batch, Entry, Person
+from koala_middleware.protocol.batches import Batch, Entry
+from koala_middleware.protocol.subjects import Person
 from koala_middleware.testing.ports import on_a_new_port
 
 HANG = -1  # takes the request and never answers
@@ -264,10 +265,11 @@ def run_python(defaults: dict[str, Any], tmp_path: Path) -> Callable[..., subpro
 
 _PRELUDE = """
 import json, os, signal, sys, time
-from koala_middleware.config import KoalaConfig
+from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
 from koala_middleware.delivery import Delivery
-from koala_middleware.protocol.batches import Batch, Entry, Person
+from koala_middleware.protocol.batches import Batch, Entry
+from koala_middleware.protocol.subjects import Person
 
 def batch(person, *ids):
     bodies = [{{"type": "track", "event": "E", "message_id": str(id_)}} for id_ in ids]

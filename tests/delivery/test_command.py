@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from koala_middleware.cli import main
+from koala_middleware.cli.main import main
 from koala_middleware.delivery import Delivery
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.protocol.batches import Batch
@@ -141,7 +141,7 @@ def start_relay(outbox: Path, endpoint: str, *more: str) -> subprocess.Popen[str
     command = [
         sys.executable,
         "-c",
-        "from koala_middleware.cli import main; raise SystemExit(main())",
+        "from koala_middleware.cli.main import main; raise SystemExit(main())",
         "relay",
     ]
     return subprocess.Popen(

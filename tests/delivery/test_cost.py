@@ -16,11 +16,11 @@ import pytest
 import urllib3
 from support.counting import functions_entered
 
-from koala_middleware.config import KoalaConfig
-from koala_middleware.delivery.crew import Bell, Pause
-from koala_middleware.delivery.memory import MemoryOutbox
-from koala_middleware.delivery.sender import Sender
-from koala_middleware.delivery.transport import transport_for
+from koala_middleware.config.settings import KoalaConfig
+from koala_middleware.delivery.outbox.memory import MemoryOutbox
+from koala_middleware.delivery.sending.sender import Sender
+from koala_middleware.delivery.sending.threads import Bell, Pause
+from koala_middleware.delivery.transports.base import transport_for
 from koala_middleware.protocol.batches import Batch
 
 MakeBatch = Callable[..., Batch]

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from support.profiling import profiled
 
-from koala_middleware.delivery import Delivery, DeliveryReport, crew, lanes
+from koala_middleware.delivery import Delivery, DeliveryReport
+from koala_middleware.delivery.schedule import lanes
+from koala_middleware.delivery.sending import threads as delivery_threads
 from koala_middleware.protocol.batches import Batch
 
 Deliver = Callable[..., Delivery]
@@ -53,7 +55,7 @@ def test_an_idle_thread_ends_by_itself_and_the_next_put_starts_another(
     eventually: Eventually,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(crew, "IDLE", 0.05)
+    monkeypatch.setattr(delivery_threads, "IDLE", 0.05)
     before = threads()
     delivery = deliver()
     delivery.put(batch("ada", 1))
@@ -67,7 +69,7 @@ def test_an_idle_thread_ends_by_itself_and_the_next_put_starts_another(
 def test_puts_from_many_threads_are_all_delivered_once(
     endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "IDLE", 0.001)  # threads come and go all the time
+    monkeypatch.setattr(delivery_threads, "IDLE", 0.001)  # threads come and go all the time
     delivery = deliver()
 
     def put(thread: int) -> None:

@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from koala_middleware import KoalaClient
 from koala_middleware.delivery import Delivery
-from koala_middleware.delivery.metrics import to_opentelemetry, to_prometheus
-from koala_middleware.delivery.quiet import uninstrumented
+from koala_middleware.delivery.transports.untraced import uninstrumented
+from koala_middleware.metrics import to_opentelemetry, to_prometheus
 from koala_middleware.protocol.batches import Batch
 
 Deliver = Callable[..., Delivery]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 
-from koala_middleware.config import KoalaConfig
+from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
 
 Endpoint = Any  # conftest.py's; reaches tests as a fixture

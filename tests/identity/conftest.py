@@ -20,7 +20,8 @@ from koala_middleware import KoalaClient, KoalaContext
 from koala_middleware.asgi import KoalaMiddleware as AsgiMiddleware
 from koala_middleware.delivery.report import DeliveryReport
 from koala_middleware.django import middleware as django_middleware
-from koala_middleware.protocol.batches import Batch, Person
+from koala_middleware.protocol.batches import Batch
+from koala_middleware.protocol.subjects import Person
 from koala_middleware.wsgi import KoalaMiddleware as WsgiMiddleware
 
 Headers = Sequence[tuple[str, str]]

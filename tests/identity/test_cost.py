@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.counting import functions_entered
 
-from koala_middleware.context import KoalaContext
+from koala_middleware.calls.context import KoalaContext
 from koala_middleware.exchange import Exchange
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from koala_middleware.domain import registrable_domain, same_site
+from koala_middleware.hosts import registrable_domain, same_site
 
 if TYPE_CHECKING:
     from identity.conftest import Site

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from koala_middleware.cookie import read_profile_id
+from koala_middleware.identity.cookie import read_profile_id
 
 if TYPE_CHECKING:
     from identity.conftest import Answer, Site
@@ -145,7 +145,7 @@ def test_64_kilobytes_cost_less_than_50_milliseconds(site: Site, cookie: bytes, 
 
 
 def test_hosts_from_anywhere_are_remembered_only_in_a_bounded_number_and_length(site: Site) -> None:
-    import koala_middleware.domain as domain  # noqa: PLC0415, PLR0402  (its cache is its own matter)
+    import koala_middleware.hosts as domain  # noqa: PLC0415  (its cache is its own matter)
 
     for number in range(2000):
         site.raw("GET", "/", [(b"host", f"h{number}.example.com".encode())])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from koala_middleware.cookie import mint_profile_id, read_cookies, read_profile_id
+from koala_middleware.identity.cookie import mint_profile_id, read_profile_id
+from koala_middleware.request.cookies import read_cookies
 
 if TYPE_CHECKING:
     from identity.conftest import Site

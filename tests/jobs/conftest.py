@@ -113,7 +113,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     folder = tmp_path_factory.mktemp("collector")
-    command = "import sys; from koala_middleware.cli import main; sys.exit(main())"
+    command = "import sys; from koala_middleware.cli.main import main; sys.exit(main())"
     arguments = [
         sys.executable,
         "-c",

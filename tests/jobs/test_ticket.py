@@ -7,10 +7,10 @@ from secrets import token_hex
 import pytest
 from itsdangerous import URLSafeSerializer
 
-from koala_middleware.config import KoalaConfig
+from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.jobs.ticket import BadTicketError, Ticket, Tickets
-from koala_middleware.protocol.batches import Person
+from koala_middleware.protocol.subjects import Person
 
 ADA = Person("3e6a2c18-3b02-40c4-b8d2-1842c193d3ba", "ada@example.com")
 

@@ -15,7 +15,7 @@ from support.cable import Cable
 from support.crowd import Crowd
 from support.workers import Worker, celery_settings, celery_worker, relay, until
 
-from koala_middleware.config import KoalaConfig
+from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
 from koala_middleware.testing.collector import Collector
 

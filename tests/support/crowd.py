@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from koala_middleware.delivery import Delivery
-from koala_middleware.protocol.batches import Batch, Entry, Person
+from koala_middleware.protocol.batches import Batch, Entry
+from koala_middleware.protocol.subjects import Person
 
 
 class Crowd:

@@ -15,7 +15,7 @@ from typing import Any
 
 from celery import Celery
 
-SITE = Path(__file__).parents[1] / "brokers" / "site"
+SITE = Path(__file__).parents[1] / "delivery" / "brokers" / "site"
 DEADLINE = 60.0  # seconds for anything to happen; nothing takes half of it
 
 
@@ -34,7 +34,7 @@ def celery_settings(url: str, queue: str, **options: Any) -> dict[str, Any]:
 
 
 def celery_worker(url: str, queue: str, *more: str, **options: Any) -> tuple[list[str], dict[str, str]]:
-    """Its command line and environment; the app is tests/brokers/site/shop.py's."""
+    """Its command line and environment; the app is tests/delivery/brokers/site/shop.py's."""
     command = ["-m", "celery", "-A", "shop", "worker", "-Q", f"{queue}.0,{queue}.1", "--loglevel=INFO"]
     environment = {
         "BROKER": url,

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from koala_middleware.collector.store import Store
-from koala_middleware.collector.store.sqlite import SqliteStore
+from koala_middleware.collector.store.sqlite.store import SqliteStore
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _POSTGRES = {"postgresql", "postgres"}

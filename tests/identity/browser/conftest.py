@@ -20,7 +20,8 @@ from support.chromium import DEADLINE, somebodys_browser
 
 from koala_middleware import KoalaClient
 from koala_middleware.asgi import KoalaMiddleware
-from koala_middleware.protocol.batches import Batch, Person
+from koala_middleware.protocol.batches import Batch
+from koala_middleware.protocol.subjects import Person
 
 Scheme = Literal["http", "https"]
 

@@ -1,0 +1,5 @@
+"""`python -m koala_middleware.cli` is the `koala-middleware` command."""
+
+from koala_middleware.cli.main import main
+
+raise SystemExit(main())

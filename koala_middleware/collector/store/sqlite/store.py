@@ -1,0 +1,156 @@
+"""The SQLite store: one file in WAL mode, so that pages read while batches are written.
+
+Opens connections and knows how they must be set; what runs on them is ledger.py's and reader.py's.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from queue import Empty, LifoQueue
+from typing import IO
+
+from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
+from koala_middleware.collector.store.sqlite.reader import SqliteReader
+
+try:
+    import fcntl
+except ImportError:  # Windows has none; there nothing keeps two collectors from one file
+    fcntl = None  # type: ignore[assignment]
+
+VERSION = 1  # of the schema, in the file's user_version
+BUSY = 10.0  # seconds to wait for another process that holds the file
+_PAGE_CACHE = 64 * 1024  # KiB, of the one connection that writes
+_READERS_KEPT = 8
+
+
+class SqliteStore:
+    """A database file, made on first use. See store.Store."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock: IO[bytes] | None = None
+        self._idle: LifoQueue[sqlite3.Connection] = LifoQueue(_READERS_KEPT)
+
+    def prepare(self) -> None:
+        """Make or check the schema; whatever is wrong with the file is raised here."""
+        self._lock = self._lock or _locked(self.path)
+        self.ledger().close()
+
+    def ledger(self) -> SqliteLedger:
+        """The writer's connection; only its own thread may use it. Makes or checks the schema."""
+        connection = self._connect()
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A power cut, too, loses nothing that was answered; the group's one fsync is shared by all in it.
+        connection.execute("PRAGMA synchronous = FULL")
+        # Always, not only while erasing: what an update, a moved row or the ring of requests leaves in free space is
+        # out of a later erasure's reach.
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute(f"PRAGMA cache_size = -{_PAGE_CACHE}")
+        set_up(connection, self.path)
+        return SqliteLedger(connection)
+
+    @contextmanager
+    def reader(self) -> Iterator[SqliteReader]:
+        """One snapshot of what is stored, however long the reading takes. For one thread at a time."""
+        try:
+            connection = self._idle.get_nowait()
+        except Empty:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+        connection.execute("BEGIN")
+        try:
+            yield SqliteReader(connection)
+        finally:
+            connection.execute("ROLLBACK")
+            self._put_back(connection)
+
+    def _put_back(self, connection: sqlite3.Connection) -> None:
+        if self._idle.full():
+            connection.close()
+        else:
+            self._idle.put(connection)
+
+    def close(self) -> None:
+        while not self._idle.empty():
+            self._idle.get().close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def follow(self, written: Callable[[], int]) -> None:
+        """Nobody else writes: there is nothing to tell."""
+
+    @property
+    def heard(self) -> int:
+        return 0
+
+    def answers(self) -> bool:
+        return True
+
+    def secret(self) -> str:
+        with self._beside() as connection:
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('secret', ?)", (secrets.token_hex(32),))
+            return str(connection.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()[0])
+
+    def keep_login(self, name: str, password_hash: str) -> None:
+        with self._beside() as connection:
+            connection.execute("INSERT OR REPLACE INTO login VALUES (?, ?)", (name, password_hash))
+
+    def drop_login(self, name: str) -> bool:
+        with self._beside() as connection:
+            return connection.execute("DELETE FROM login WHERE name = ?", (name,)).rowcount > 0
+
+    @contextmanager
+    def _beside(self) -> Iterator[sqlite3.Connection]:
+        """A transaction beside the ledger's, on tables of which it holds nothing in memory."""
+        connection = self._connect()
+        try:
+            set_up(connection, self.path)
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+            connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+    def size(self) -> int:
+        """Bytes on disk, the write-ahead log included."""
+        files = (Path(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path, timeout=BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+
+
+def _locked(path: Path) -> IO[bytes] | None:
+    """The ledger holds numbers in memory, so a file has one collector. The lock ends with the process."""
+    if fcntl is None:
+        return None
+    file = Path(f"{path}.lock").open("wb")  # noqa: SIM115  (held until the store closes)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise RuntimeError(
+            f"Another collector already writes to {path}. Stop it, or give another --database."
+        ) from None
+    return file
+
+
+def set_up(connection: sqlite3.Connection, path: str | Path) -> None:
+    """Make the schema in a new database; check it in an old one."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        schema = resources.files("koala_middleware.collector.store.sqlite").joinpath("schema.sql").read_text()
+        connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif version != VERSION:
+        raise RuntimeError(
+            f"{path} was written by another version of the collector (schema {version}, this one knows {VERSION}). "
+            "Start that version and export, or give another --database."
+        )

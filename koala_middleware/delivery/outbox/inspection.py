@@ -1,0 +1,149 @@
+"""Looking into a durable outbox from outside: what waits, what was refused; without taking anything over.
+
+Works beside living processes. Must not know the command line.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from koala_middleware.delivery.outbox.segment import DONE, REFUSED, WAITING, decode, done_marks, reason_of
+from koala_middleware.delivery.schedule.lanes import Waiting
+
+_KEY = "key-"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One entry in a file. `reason` is None for one that waits."""
+
+    item: Waiting
+    reason: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For one line of an export: whom it is about, when it came, the entry as it would be sent."""
+        line = {**self.item.subject.head(), "kind": self.item.kind, "at": self.item.at}
+        if self.reason is not None:
+            line["refused"] = self.reason
+        return {**line, "entry": json.loads(self.item.body)}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One key's outbox in numbers; `living` counts files that a process delivers from now."""
+
+    key: str
+    waiting: int
+    refused: int
+    damaged: int
+    bytes: int
+    living: int
+    oldest_age: float | None
+
+
+def keys(outbox: Path) -> list[Path]:
+    """The directories of an outbox, one for each public API key."""
+    return sorted(path for path in outbox.glob(_KEY + "*") if path.is_dir())
+
+
+def status(directory: Path) -> Status:
+    waiting = list(waiting_entries(directory))
+    refused = sum(1 for _ in refused_entries(directory))
+    good = [kept for kept in waiting if kept is not None]
+    oldest = min((kept.item.at for kept in good), default=None)
+    return Status(
+        key=directory.name.removeprefix(_KEY),
+        waiting=len(good),
+        refused=refused,
+        damaged=len(waiting) - len(good),
+        bytes=sum(map(_size, directory.iterdir())),
+        living=sum(_is_locked(path) for path in directory.glob("*" + WAITING)),
+        oldest_age=None if oldest is None else max(time.time() - oldest, 0.0),
+    )
+
+
+def waiting_entries(directory: Path) -> Iterator[Kept | None]:
+    """In the order they came, file by file; None for each damaged line."""
+    for path in sorted(directory.glob("*" + WAITING)):
+        done, offset = done_marks(path), 0
+        for line in _lines(path):
+            if offset not in done:
+                item = decode(line)
+                yield None if item is None else Kept(item, None)
+            offset += len(line) + 1
+
+
+def refused_entries(directory: Path) -> Iterator[Kept]:
+    for path in sorted(directory.glob("*" + REFUSED)):
+        for line in _lines(path):
+            if (item := decode(line)) is not None:
+                yield Kept(item, reason_of(line))
+
+
+def let_refused_wait_again(directory: Path) -> int:
+    """Refused entries become orphans that wait: the next process that looks delivers them. How many."""
+    moved = 0
+    for path in sorted(directory.glob("*" + REFUSED)):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # A process that is just writing to it finishes first, and starts a new file for the next.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            moved += sum(1 for _ in _lines(path))
+            path.rename(path.with_name(f"{time.time_ns():020d}-{os.getpid()}-again{WAITING}"))
+        finally:
+            os.close(descriptor)
+    return moved
+
+
+def delete_refused(directory: Path) -> int:
+    """How many entries that were."""
+    return _delete(sorted(directory.glob("*" + REFUSED)))
+
+
+def delete_orphans(directory: Path) -> int:
+    """Deletes what waits in files that no living process has. How many entries that were."""
+    return _delete([path for path in sorted(directory.glob("*" + WAITING)) if not _is_locked(path)])
+
+
+def _delete(paths: list[Path]) -> int:
+    deleted = 0
+    for path in paths:
+        deleted += sum(1 for _ in _lines(path)) - len(done_marks(path))
+        path.unlink(missing_ok=True)
+        path.with_suffix(DONE).unlink(missing_ok=True)
+    return deleted
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:  # delivered meanwhile
+        return []
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # as in _lines
+        return 0
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,100 @@
+"""Taking people out of a durable outbox's directory: out of the files that no living process has.
+
+Living processes are told by a note, which each heeds when it looks around next. Must not know lanes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from koala_middleware.delivery.outbox.inspection import refused_entries, waiting_entries
+from koala_middleware.delivery.outbox.segment import NEW, PURGE, REFUSED, WAITING, Segment, decode
+from koala_middleware.delivery.schedule.purge_targets import People
+from koala_middleware.protocol.subjects import Subject
+
+_PRIVATE = 0o600
+
+
+def known_in(directory: Path, people: People) -> People:
+    """These people up to now, with the profiles that entries in the directory show to be theirs. Raises
+    OSError."""
+    return replace(people.with_profiles_of(_subjects(directory)), before=time.time())
+
+
+def purge_directory(directory: Path, people: People) -> int:
+    """Entries taken out of orphans and of what was refused. Leaves a note for all others. Raises OSError."""
+    if not directory.is_dir():
+        return 0
+    _leave_note(directory, people)
+    orphans = sum(_out_of_orphan(path, people) for path in sorted(directory.glob("*" + WAITING)))
+    return orphans + sum(_out_of_refused(path, people) for path in sorted(directory.glob("*" + REFUSED)))
+
+
+def notes(directory: Path) -> Iterator[tuple[str, People]]:
+    """Every note by its file's name; what cannot be read is left out."""
+    for path in sorted(directory.glob("*" + PURGE)):
+        try:
+            yield path.name, People.from_json(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+
+
+def _subjects(directory: Path) -> Iterator[Subject]:
+    yield from (kept.item.subject for kept in waiting_entries(directory) if kept is not None)
+    yield from (kept.item.subject for kept in refused_entries(directory))
+
+
+def _leave_note(directory: Path, people: People) -> None:
+    path = directory / f"{time.time_ns():020d}-{os.getpid()}{PURGE}"
+    _write(path, json.dumps(people.as_json()).encode())
+
+
+def _out_of_orphan(path: Path, people: People) -> int:
+    orphan = Segment.adopt(path)
+    if orphan is None:
+        return 0  # a living process has it, and heeds the note
+    try:
+        taken = orphan.take_out(people)
+        if orphan.undone == 0:
+            orphan.remove()
+        return taken
+    finally:
+        orphan.close()
+
+
+def _out_of_refused(path: Path, people: People) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # A process that is just writing to it finishes first, and starts a new file for the next.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lines = path.read_bytes().split(b"\n")[:-1]
+        kept = [line for line in lines if not _theirs(line, people)]
+        if not kept:
+            path.unlink()
+        elif len(kept) < len(lines):
+            _write(path, b"".join(line + b"\n" for line in kept))
+        return len(lines) - len(kept)
+    finally:
+        os.close(descriptor)
+
+
+def _theirs(line: bytes, people: People) -> bool:
+    item = decode(line)
+    return item is not None and people.own(item.subject, item.at)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """As a whole or not at all."""
+    new = path.with_name(path.name + NEW)
+    descriptor = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, _PRIVATE)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
+    new.rename(path)

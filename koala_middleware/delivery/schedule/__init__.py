@@ -1,0 +1,4 @@
+"""Who is sent next: lanes of waiting entries, when each is due, backoff.
+
+Must not know files, threads of senders, or HTTP.
+"""

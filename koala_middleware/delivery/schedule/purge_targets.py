@@ -1,0 +1,67 @@
+"""People who are to be taken out of an outbox: whose entries are theirs.
+
+Knows them by hashes alone, so that a note about them tells nobody who they are. Must not know where entries
+wait.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+from koala_middleware.protocol.subjects import Person, Subject
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Known by their emails, in any case, and by the profiles that were seen with one of these.
+
+    Attributes:
+        before: What came later is not meant, in seconds since the epoch.
+    """
+
+    emails: frozenset[str]
+    profile_ids: frozenset[str] = frozenset()
+    before: float = math.inf
+
+    @classmethod
+    def of(cls, emails: Collection[str]) -> People:
+        return cls(frozenset(map(_hash, emails)))
+
+    @classmethod
+    def from_json(cls, noted: dict[str, Any]) -> People:
+        return cls(frozenset(noted["emails"]), frozenset(noted["profile_ids"]), float(noted["before"]))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "emails": sorted(self.emails),
+            "profile_ids": sorted(self.profile_ids),
+            "before": self.before,
+        }
+
+    def with_profiles_of(self, subjects: Iterable[Subject]) -> People:
+        """The same people, and every profile that one of these subjects shows to be theirs."""
+        found = {
+            _hash(subject.profile_id)
+            for subject in subjects
+            if isinstance(subject, Person) and subject.profile_id is not None and self._by_email(subject)
+        }
+        return replace(self, profile_ids=self.profile_ids | found)
+
+    def own(self, subject: Subject, at: float) -> bool:
+        """A company is nobody's. Nor is what another person did in the same browser."""
+        if not isinstance(subject, Person) or at >= self.before:
+            return False
+        if subject.email is not None:
+            return self._by_email(subject)
+        return subject.profile_id is not None and _hash(subject.profile_id) in self.profile_ids
+
+    def _by_email(self, person: Person) -> bool:
+        return person.email is not None and _hash(person.email) in self.emails
+
+
+def _hash(name: str) -> str:
+    return sha256(name.lower().encode("utf-8", "surrogatepass")).hexdigest()

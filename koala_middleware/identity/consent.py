@@ -1,0 +1,98 @@
+"""Consent: what the visitor allows, by the site's own rule and the browser's signal.
+
+Only asks and filters; what follows for cookies and delivery is the exchange's. Doubt counts as "none".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from inspect import isawaitable, iscoroutinefunction
+from typing import Literal
+
+from koala_middleware.config.settings import KoalaConfig
+from koala_middleware.errors import KoalaConfigError
+from koala_middleware.log_once import Notices
+from koala_middleware.payload.drafts import Call
+from koala_middleware.protocol.subjects import Person
+from koala_middleware.request.head import RequestHead
+
+Consent = Literal["full", "anonymous", "none"]
+
+_RAISED = 'the consent function raised; the visitor counts as "none"'
+_ASYNC = 'the consent function gave an awaitable and this app is not async; the visitor counts as "none"'
+
+
+def require_sync(config: KoalaConfig) -> None:
+    """For apps that cannot await.
+
+    Raises:
+        KoalaConfigError: the consent function is async.
+    """
+    function = config.consent
+    if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004  (may it be awaited, not may it be called)
+        raise KoalaConfigError(
+            "consent",
+            "an async function",
+            "a plain one, since this app runs under WSGI and cannot await",
+            in_environment=False,
+        )
+
+
+def ask(config: KoalaConfig, head: RequestHead, notices: Notices) -> Consent:
+    """The level for this request, where nothing can be awaited. Never raises."""
+    if config.honour_gpc and head.header("sec-gpc") == "1":
+        return "none"
+    if config.consent is None:
+        return "full"
+    try:
+        answer = config.consent(head)
+    except Exception as error:  # noqa: BLE001  (the site's own rule: whatever it raises, the request goes on)
+        notices.once(_RAISED, error=error)
+        return "none"
+    if isawaitable(answer):
+        getattr(answer, "close", lambda: None)()
+        notices.once(_ASYNC)
+        return "none"
+    return consent_level(answer)
+
+
+async def ask_async(config: KoalaConfig, head: RequestHead, notices: Notices) -> Consent:
+    """The same, for a function that may be async."""
+    if config.honour_gpc and head.header("sec-gpc") == "1":
+        return "none"
+    if config.consent is None:
+        return "full"
+    try:
+        answer = config.consent(head)
+        return consent_level(await answer if isawaitable(answer) else answer)
+    except Exception as error:  # noqa: BLE001  (the site's own rule: whatever it raises, the request goes on)
+        notices.once(_RAISED, error=error)
+        return "none"
+
+
+def permitted(calls: Sequence[Call], consent: Consent) -> Sequence[Call]:
+    """What of these calls may leave."""
+    match consent:
+        case "full":
+            return calls
+        case "anonymous":
+            return anonymised(calls)
+        case "none":
+            return ()
+
+
+def anonymised(calls: Sequence[Call]) -> list[Call]:
+    """What "anonymous" lets out: events and page views under the profile alone, no email and no traits."""
+    return [
+        call._replace(subject=replace(call.subject, email=None)) if isinstance(call.subject, Person) else call
+        for call in calls
+        if call.kind != "identify"
+    ]
+
+
+def consent_level(answer: object) -> Consent:
+    """A consent answer in one of the three words; anything unknown counts as no consent."""
+    if answer is True or answer == "full":
+        return "full"
+    return "anonymous" if answer == "anonymous" else "none"

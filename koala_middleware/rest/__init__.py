@@ -1,0 +1,4 @@
+"""Calls to the endpoint that wait for an answer: qualify and erasure.
+
+Must not be used while a request is handled.
+"""

@@ -1,0 +1,64 @@
+"""The tags to paste: they run under a strict policy, and nobody's text in them becomes code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Page
+
+from koala_middleware.errors import KoalaConfigError
+from koala_middleware.snippet import snippet
+
+if TYPE_CHECKING:
+    from collector.browser.conftest import Endpoint
+
+
+def test_it_is_a_queue_and_an_asynchronous_script() -> None:
+    queue, script = snippet("pk_1a2b3c", "https://collector.example.com/").splitlines()
+    assert queue.startswith("<script>(function(){")
+    assert script == '<script async src="https://collector.example.com/v1/pk_1a2b3c/sdk.js"></script>'
+
+
+def test_templates_take_it_as_it_is() -> None:
+    made = snippet("pk_1a2b3c", "https://collector.example.com")
+    assert made.__html__() == made
+
+
+def test_an_endpoint_with_markup_in_it_stays_an_address() -> None:
+    made = snippet("pk_1a2b3c", 'https://example.com/"><script>alert(1)</script>')
+    assert made.count("<script") == 2
+    assert (
+        'src="https://example.com/&#34;&gt;&lt;script&gt;alert(1)&lt;/script&gt;/v1/pk_1a2b3c/sdk.js"' in made
+    )
+
+
+def test_a_nonce_with_markup_in_it_stays_an_attribute() -> None:
+    made = snippet("pk_1a2b3c", "https://example.com", nonce='"><script>alert(1)</script>')
+    assert made.count("<script") == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "endpoint", "message"),
+    [
+        pytest.param("pk_1/../x", "https://example.com", "public_api_key is 'pk_1/../x', expected", id="key"),
+        pytest.param("pk_1", "javascript:alert(1)", "endpoint is 'javascript:alert", id="no http address"),
+        pytest.param("sk_1", "https://example.com", "public_api_key is hidden", id="secret key"),
+        pytest.param("pk_1", "", "endpoint is '', expected an http", id="no address"),
+    ],
+)
+def test_a_malformed_argument_is_named(key: str, endpoint: str, message: str) -> None:
+    with pytest.raises(KoalaConfigError, match=message):
+        snippet(key, endpoint)
+
+
+def test_it_runs_under_a_policy_that_lets_in_only_what_carries_the_nonce(
+    page: Page, endpoint: Endpoint
+) -> None:
+    endpoint.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; script-src 'nonce-r4nd0m'; connect-src {endpoint.url('collector.test', '')}"
+    )
+    endpoint.html = endpoint.snippet(nonce="r4nd0m")
+    page.goto(endpoint.url())
+    (view,) = endpoint.entries("page_views", 1)
+    assert view["page"]["title"] == "Shop"

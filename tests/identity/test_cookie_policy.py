@@ -1,0 +1,342 @@
+"""Which requests may be given a cookie, and which responses may carry one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from koala_middleware.identity.cookie_policy import (
+    RequestKind,
+    caching,
+    excluded,
+    final,
+    may_mint,
+    request_kind,
+)
+from koala_middleware.request.head import AsgiHead
+
+if TYPE_CHECKING:
+    from identity.conftest import Site
+
+NAVIGATION = RequestKind.NAVIGATION
+UNKNOWN = RequestKind.UNKNOWN
+SAME_SITE = RequestKind.SAME_SITE
+SUBRESOURCE = RequestKind.SUBRESOURCE
+PREFETCH = RequestKind.PREFETCH
+PREFLIGHT = RequestKind.PREFLIGHT
+CROSS_SITE = RequestKind.CROSS_SITE
+
+
+def kind(line: str) -> RequestKind:
+    """Of a request written as `GET https, site: none, mode: navigate, origin: …`, for www.example.com."""
+    first, *fields = line.split(", ")
+    method, _, scheme = first.partition(" ")
+    headers = []
+    for field in fields:
+        name, _, value = field.partition(": ")
+        name = f"sec-fetch-{name}" if name in {"site", "mode", "dest"} else name
+        headers.append((name.encode(), value.encode()))
+    scope = {"method": method, "scheme": scheme or "https", "path": "/", "headers": headers}
+    return request_kind(AsgiHead(scope), "www.example.com:8000")
+
+
+KINDS = {
+    "an address typed in": ("GET, site: none, mode: navigate, dest: document", NAVIGATION),
+    "a link on the same page": ("GET, site: same-origin, mode: navigate, dest: document", NAVIGATION),
+    "a link on a sibling": ("GET, site: same-site, mode: navigate, dest: document", NAVIGATION),
+    "a link on another site": ("GET, site: cross-site, mode: navigate, dest: document", NAVIGATION),
+    "a HEAD from another site": ("HEAD, site: cross-site, mode: navigate, dest: document", NAVIGATION),
+    "a form of the same site": ("POST, site: same-origin, mode: navigate, dest: document", NAVIGATION),
+    "a payment's return": ("POST, site: cross-site, mode: navigate, dest: document", CROSS_SITE),
+    "a fetch": ("GET, site: same-origin, mode: cors, dest: empty", SAME_SITE),
+    "a fetch from a sibling": ("POST, site: same-site, mode: cors, dest: empty", SAME_SITE),
+    "a beacon": ("POST, site: same-origin, mode: no-cors, dest: empty", SAME_SITE),
+    "a frame of the same site": ("GET, site: same-origin, mode: navigate, dest: iframe", SAME_SITE),
+    "a websocket": ("GET, site: same-origin, mode: websocket, dest: websocket", SAME_SITE),
+    "a fetch from another site": ("GET, site: cross-site, mode: cors, dest: empty", CROSS_SITE),
+    "a frame in another site": ("GET, site: cross-site, mode: navigate, dest: iframe", CROSS_SITE),
+    "an image": ("GET, site: same-origin, mode: no-cors, dest: image", SUBRESOURCE),
+    "a script": ("GET, site: same-origin, mode: no-cors, dest: script", SUBRESOURCE),
+    "a style": ("GET, site: same-site, mode: no-cors, dest: style", SUBRESOURCE),
+    "a font": ("GET, site: same-origin, mode: cors, dest: font", SUBRESOURCE),
+    "a video": ("GET, site: same-origin, mode: no-cors, dest: video", SUBRESOURCE),
+    "a worker": ("GET, site: same-origin, mode: same-origin, dest: serviceworker", SUBRESOURCE),
+    "a manifest": ("GET, site: same-origin, mode: cors, dest: manifest", SUBRESOURCE),
+    "what is not invented yet": ("GET, site: same-origin, mode: no-cors, dest: hologram", SUBRESOURCE),
+    "an image in another site": ("GET, site: cross-site, mode: no-cors, dest: image", CROSS_SITE),
+    "a preflight": ("OPTIONS, site: same-site, mode: cors, dest: empty", PREFLIGHT),
+    "another OPTIONS": ("OPTIONS", PREFLIGHT),
+    "a prefetch": ("GET, site: none, mode: navigate, dest: document, sec-purpose: prefetch", PREFETCH),
+    "a prerender": (
+        "GET, site: none, mode: navigate, dest: document, sec-purpose: prefetch;prerender",
+        PREFETCH,
+    ),
+    "a prefetch, the older way": ("GET, purpose: prefetch", PREFETCH),
+    "a prefetch, Firefox's older way": ("GET, x-moz: prefetch", PREFETCH),
+    "curl": ("GET", UNKNOWN),
+    "curl's POST": ("POST", UNKNOWN),
+    "a form over http": ("POST http, origin: http://www.example.com:8000", UNKNOWN),
+    "a form of a sibling over http": ("POST http, origin: http://shop.example.com", UNKNOWN),
+    "a payment's return over http": ("POST http, origin: http://pay.test", CROSS_SITE),
+    "a form of this site's https page over http": ("POST http, origin: https://www.example.com", CROSS_SITE),
+    "a sandboxed form": ("POST http, origin: null", CROSS_SITE),
+    "an Origin that is none": ("POST http, origin: http://[", CROSS_SITE),
+    "a fetch over http from another site": ("GET http, origin: http://pay.test", CROSS_SITE),
+    # A proxy or an old browser that leaves some of them out.
+    "mode alone, a navigation": ("GET, mode: navigate", NAVIGATION),
+    "mode alone, a fetch": ("GET, mode: cors", SAME_SITE),
+    "mode alone, an image": ("GET, mode: no-cors", SUBRESOURCE),
+    "dest alone, a document": ("GET, dest: document", NAVIGATION),
+    "dest alone, an image": ("GET, dest: image", SUBRESOURCE),
+    "site and mode, a navigation": ("GET, site: cross-site, mode: navigate", NAVIGATION),
+    "site and mode, a foreign post": ("POST, site: cross-site, mode: navigate", CROSS_SITE),
+    "site and mode, an image": ("GET, site: same-origin, mode: no-cors", SUBRESOURCE),
+    "no site, a foreign post": ("POST, mode: navigate, dest: document, origin: https://pay.test", CROSS_SITE),
+    "site alone": ("GET, site: same-origin", SAME_SITE),
+    "site alone, foreign": ("GET, site: cross-site", CROSS_SITE),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), KINDS.values(), ids=KINDS.keys())
+def test_a_request_is_told_by_its_headers(line: str, expected: RequestKind) -> None:
+    assert kind(line) is expected
+
+
+MINTS = [
+    # kind, untouched, used, mint="always"
+    (NAVIGATION, True, True, True),
+    (UNKNOWN, True, True, True),
+    (SAME_SITE, False, True, True),
+    (SUBRESOURCE, False, False, True),
+    (PREFETCH, False, False, True),
+    (PREFLIGHT, False, False, True),
+    (CROSS_SITE, False, False, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "untouched", "used", "always"), MINTS, ids=[kind.name for kind, *_ in MINTS]
+)
+def test_who_is_given_a_cookie(asked: RequestKind, untouched: bool, used: bool, always: bool) -> None:
+    assert may_mint(asked, "auto", used=False) is untouched
+    assert may_mint(asked, "auto", used=True) is used
+    assert may_mint(asked, "always", used=False) is always
+    assert may_mint(asked, "never", used=True) is False
+
+
+def test_every_kind_of_request_is_decided() -> None:
+    assert {decided for decided, *_ in MINTS} == set(RequestKind)
+
+
+CACHING: dict[str, tuple[str, str]] = {
+    "nothing said": ("", "unsaid"),
+    "private": ("cache-control: private", "kept private"),
+    "no-store": ("cache-control: no-store", "kept private"),
+    "private with a lifetime": ("cache-control: max-age=60, private", "kept private"),
+    "in upper case": ("cache-control: PRIVATE, MAX-AGE=60", "kept private"),
+    "private in a second field": ("cache-control: max-age=60 | cache-control: private", "kept private"),
+    "what Django's never_cache says": (
+        "cache-control: max-age=0, no-cache, no-store, must-revalidate, private"
+        " | expires: Thu, 01 Jan 1970 00:00:00 GMT",
+        "kept private",
+    ),
+    "no-store against public": ("cache-control: public, no-store", "kept private"),
+    "public": ("cache-control: public", "may be shared"),
+    "public without a lifetime": ("cache-control: public, max-age=0", "may be shared"),
+    "public against private": ("cache-control: public, private", "may be shared"),
+    "s-maxage": ("cache-control: s-maxage=60", "may be shared"),
+    "s-maxage of nothing": ("cache-control: s-maxage=0", "may be shared"),
+    "s-maxage against private": ("cache-control: private, s-maxage=60", "may be shared"),
+    "max-age": ("cache-control: max-age=60", "may be shared"),
+    "max-age in quotes": ('cache-control: max-age="60"', "may be shared"),
+    "max-age with blanks": ("cache-control: max-age = 60", "may be shared"),
+    "max-age with zeros in front": ("cache-control: max-age=0060", "may be shared"),
+    "max-age said twice": ("cache-control: max-age=0, max-age=60", "may be shared"),
+    "private but for some fields": (
+        'cache-control: private="x-token, set-cookie", max-age=60',
+        "may be shared",
+    ),
+    "a lifetime in a second field": (
+        "cache-control: no-transform | cache-control: max-age=60",
+        "may be shared",
+    ),
+    "a date ahead": ("expires: Thu, 01 Jan 2099 00:00:00 GMT", "may be shared"),
+    "a date ahead beside no-cache": (
+        "cache-control: no-cache | expires: Thu, 01 Jan 2099 00:00:00 GMT",
+        "may be shared",
+    ),
+    "a lifetime for a CDN": ("cache-control: private | cdn-cache-control: max-age=60", "may be shared"),
+    "a lifetime for one CDN": (
+        "cache-control: no-store | cloudflare-cdn-cache-control: max-age=60",
+        "may be shared",
+    ),
+    "a lifetime for a surrogate": ('surrogate-control: content="ESI/1.0";max-age=60', "may be shared"),
+    "a lifetime for nginx": ("cache-control: private | x-accel-expires: 60", "may be shared"),
+    "a time for nginx": ("x-accel-expires: @1893456000", "may be shared"),
+    "no lifetime for nginx": ("cache-control: private | x-accel-expires: 0", "kept private"),
+    "no lifetime for a CDN": ("cache-control: private | cdn-cache-control: no-store", "kept private"),
+    "no-cache": ("cache-control: no-cache", "unsaid"),
+    "max-age=0": ("cache-control: max-age=0, must-revalidate", "unsaid"),
+    "a negative max-age": ("cache-control: max-age=-0", "unsaid"),
+    "a max-age that is none": ("cache-control: max-age=soon", "unsaid"),
+    "a date behind": ("expires: Thu, 01 Jan 1970 00:00:00 GMT", "unsaid"),
+    "a date that is none": ("expires: 0", "unsaid"),
+    "a word within a value": ('cache-control: note="private, public"', "unsaid"),
+    "a word within a word": ("cache-control: x-private, not-public, my-max-age=60", "unsaid"),
+    "nonsense": ('cache-control: ,,;=", =a, "', "unsaid"),
+}
+
+
+def values(lines: str) -> Any:
+    fields = [line.partition(": ") for line in lines.split(" | ")]
+    return lambda name: [value for key, _, value in fields if key == name]
+
+
+@pytest.mark.parametrize(("lines", "expected"), CACHING.values(), ids=CACHING.keys())
+def test_a_shared_cache_may_keep(lines: str, expected: str) -> None:
+    assert caching(values(lines)) == expected
+
+
+@pytest.mark.parametrize(("lines", "expected"), CACHING.values(), ids=CACHING.keys())
+def test_the_cookie_follows_what_caches_may_do(site: Site, lines: str, expected: str) -> None:
+    if site.framework == "Django":
+        lines = _one_field_each(lines)
+    fields = [
+        (name, value) for name, _, value in (line.partition(": ") for line in lines.split(" | ")) if name
+    ]
+    site.handler = lambda _: fields
+
+    answer = site.get()
+
+    assert len(answer.set_cookies) == (0 if expected == "may be shared" else 1)
+    assert caching(answer.values) == ("may be shared" if expected == "may be shared" else "kept private")
+    said = [value for name, value in fields if name == "cache-control"]
+    if expected != "unsaid":
+        assert answer.values("cache-control") == said
+    else:
+        assert answer.values("cache-control") == [", ".join([*said, "private"])]
+
+
+def _one_field_each(lines: str) -> str:
+    """Django holds one field of each name."""
+    together: dict[str, list[str]] = {}
+    for name, _, value in (line.partition(": ") for line in lines.split(" | ")):
+        together.setdefault(name, []).append(value)
+    return " | ".join(f"{name}: {', '.join(said)}" for name, said in together.items())
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 301, 302, 303, 307, 400, 404, 422, 500, 503])
+def test_redirects_and_errors_carry_the_cookie_too(site: Site, status: int) -> None:
+    site.status = status
+
+    assert len(site.get().set_cookies) == 1
+
+
+def test_a_confirmation_of_a_caches_copy_carries_none(site: Site) -> None:
+    site.status = 304
+
+    answer = site.get()
+
+    assert answer.set_cookies == []
+    assert answer.values("cache-control") == []
+
+
+def test_interim_answers_are_not_the_visitors() -> None:
+    assert [final(status) for status in (0, 101, 103, 200, 304)] == [False, False, False, True, False]
+
+
+PATHS: list[tuple[str, bool]] = [
+    ("/health", True),
+    ("/health/", False),
+    ("/healthy", False),
+    ("/static/", True),
+    ("/static/css/site.css", True),
+    ("/static", False),
+    ("/", False),
+    ("/prüfung", True),
+]
+
+
+@pytest.mark.parametrize(("path", "expected"), PATHS)
+def test_exclude_paths(site: Site, path: str, expected: bool) -> None:
+    patterns = ("/health", "/static/*", "/prüfung")
+    assert excluded(path, patterns) is expected
+
+    answer = site(exclude_paths=patterns).get(path)
+
+    assert answer.set_cookies == [] if expected else len(answer.set_cookies) == 1
+
+
+FETCH = {"sec_fetch_site": "same-origin", "sec_fetch_mode": "cors", "sec_fetch_dest": "empty"}
+FOREIGN_POST = {"sec_fetch_site": "cross-site", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+PAGE = {"sec_fetch_site": "none", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+
+
+def test_a_fetch_is_given_a_cookie_only_where_the_handler_used_the_context(site: Site) -> None:
+    assert site.get(**FETCH).set_cookies == []
+
+    site.handler = lambda koala: koala.track("Searched")
+    assert len(site.get(**FETCH).set_cookies) == 1
+
+    site.handler = lambda koala: [("x-profile", koala.profile_id or "")]
+    answer = site.get(**FETCH)
+    assert answer.values("x-profile") == [answer.ko_id]
+
+
+def test_another_sites_post_is_never_given_a_cookie(site: Site) -> None:
+    site.handler = lambda koala: koala.track("Paid")
+
+    assert site(mint="always").request("POST", **FOREIGN_POST).set_cookies == []
+    assert site(mint="auto").request("POST", **FOREIGN_POST).set_cookies == []
+
+
+def test_mint_never_leaves_minting_to_the_pixel(site: Site) -> None:
+    answer = site(mint="never").get(**PAGE)
+
+    assert answer.set_cookies == []
+    assert answer.values("cache-control") == []
+
+
+def test_mint_always_gives_even_an_image_a_cookie(site: Site) -> None:
+    image: dict[str, str] = {
+        "sec_fetch_site": "same-origin",
+        "sec_fetch_mode": "no-cors",
+        "sec_fetch_dest": "image",
+    }
+
+    assert len(site(mint="always").get(**image).set_cookies) == 1
+
+
+REFRESH: list[tuple[str, dict[str, str], str | None, Literal[0, 1]]] = [
+    ("a page", PAGE, None, 1),
+    ("a private page", PAGE, "private", 1),
+    ("a page that may be shared", PAGE, "public, max-age=60", 0),
+    ("a fetch", FETCH, None, 0),
+    ("a client that does not say", {}, None, 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("headers", "cache", "times"), [row[1:] for row in REFRESH], ids=[row[0] for row in REFRESH]
+)
+def test_cookie_refresh_sends_the_same_id_again_on_pages(
+    site: Site, headers: dict[str, str], cache: str | None, times: int
+) -> None:
+    sent = "3E6A2C18-3b02-40c4-b8d2-1842c193d3ba"
+    site.handler = lambda _: [("cache-control", cache)] if cache else None
+
+    answer = site(cookie_refresh=True).get(cookie=f"ko_id={sent}", **headers)
+
+    assert [value.partition(";")[0] for value in answer.set_cookies] == [f"ko_id={sent}"] * times
+
+
+def test_behind_a_trusted_proxy_a_post_is_compared_with_the_host_the_visitor_sees(site: Site) -> None:
+    headers = {
+        "host": "10.0.0.5:8000",
+        "x_forwarded_host": "www.example.com",
+        "origin": "http://www.example.com",
+    }
+
+    assert site.request("POST", **headers).set_cookies == []
+    assert len(site(trust_forwarded_host=True).request("POST", **headers).set_cookies) == 1

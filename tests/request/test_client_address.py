@@ -1,0 +1,41 @@
+"""Whose address is it: the peer's, unless a proxy we trust says whom it heard from."""
+
+from __future__ import annotations
+
+import pytest
+
+from koala_middleware.config.validators import networks
+from koala_middleware.request.client_address import visitor_address
+from koala_middleware.request.head import WsgiHead
+
+PROXIES = networks(["10.0.0.0/8", "2001:db8::/32"])
+
+
+def address(peer: str, forwarded: str | None = None, *, trust: bool = True) -> str | None:
+    environ = {"REMOTE_ADDR": peer} | ({"HTTP_X_FORWARDED_FOR": forwarded} if forwarded is not None else {})
+    return visitor_address(WsgiHead(environ), PROXIES if trust else ())
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "expected"),
+    [
+        pytest.param("203.0.113.9", None, "203.0.113.9", id="the peer, where nothing was forwarded"),
+        pytest.param("203.0.113.9", "1.2.3.4", "203.0.113.9", id="a stranger's word counts for nothing"),
+        pytest.param("10.0.0.1", "1.2.3.4", "1.2.3.4", id="a trusted proxy is believed"),
+        pytest.param("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.9.9.9", "1.2.3.4", id="the list is read from its end"),
+        pytest.param("10.0.0.1", "1.2.3.4, nonsense", "10.0.0.1", id="it is read as far as it makes sense"),
+        pytest.param("10.0.0.1", "", "10.0.0.1", id="an empty list says nothing"),
+        pytest.param("::ffff:203.0.113.9", None, "203.0.113.9", id="IPv4 in IPv6 is IPv4"),
+        pytest.param("2001:db8::1", "2a00::7", "2a00::7", id="IPv6"),
+        pytest.param("", None, None, id="a unix socket has no address"),
+        pytest.param("", "1.2.3.4", "1.2.3.4", id="behind a unix socket, the list is all there is"),
+    ],
+)
+def test_the_address_is_the_nearest_that_is_no_trusted_proxy(
+    peer: str, forwarded: str | None, expected: str | None
+) -> None:
+    assert address(peer, forwarded) == expected
+
+
+def test_without_trusted_proxies_the_header_is_not_read() -> None:
+    assert address("10.0.0.1", "1.2.3.4", trust=False) == "10.0.0.1"
