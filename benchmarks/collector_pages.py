@@ -21,11 +21,11 @@ import orjson
 import uuid6
 from tqdm import tqdm
 
-from koala_middleware.collector.payload import read_person_batch
-from koala_middleware.collector.recording import record
-from koala_middleware.collector.store import Store
+from koala_middleware.collector.recording.recorder import record
+from koala_middleware.collector.store.contract import Store
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
+from koala_middleware.collector.validation.batches import read_person_batch
 
 KEY = "pk_bench"
 NAMES = tuple(f"Event {number}" for number in range(150))

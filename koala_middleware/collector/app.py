@@ -12,13 +12,18 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from koala_middleware.collector import api, bulk, guard, ingest, live, probes, protocol
-from koala_middleware.collector.pages import STATIC, views
+from koala_middleware.collector import json_api as api
+from koala_middleware.collector.access import guard
+from koala_middleware.collector.monitoring import probes
+from koala_middleware.collector.pages import STATIC, live, views
+from koala_middleware.collector.receiving import batches as ingest
+from koala_middleware.collector.receiving import browser_script as protocol
+from koala_middleware.collector.receiving import bulk
+from koala_middleware.collector.receiving.cors import shared_with
+from koala_middleware.collector.recording.writer import Away
+from koala_middleware.collector.runtime import Collector
 from koala_middleware.collector.settings import CollectorSettings, collection, milliseconds
-from koala_middleware.collector.sharing import shared_with
-from koala_middleware.collector.state import Collector
 from koala_middleware.collector.store.opening import open_store
-from koala_middleware.collector.writer import Away
 
 
 def create_app(

@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_user(arguments: argparse.Namespace) -> int:
-    from koala_middleware.collector.login import add_login  # noqa: PLC0415  (see run)
+    from koala_middleware.collector.access.logins import add_login  # noqa: PLC0415  (see run)
     from koala_middleware.collector.store.opening import open_store  # noqa: PLC0415
 
     with _database_trouble(arguments.database), closing(open_store(arguments.database)) as store:
@@ -157,7 +157,7 @@ def _password() -> str:
 
 def run_export(arguments: argparse.Namespace) -> int:
     from koala_middleware.collector.store.opening import url_scheme  # noqa: PLC0415  (see run)
-    from koala_middleware.collector.transfer import export  # noqa: PLC0415
+    from koala_middleware.collector.transfer.exporting import export  # noqa: PLC0415
 
     if arguments.what == "batches" and arguments.format == "csv":
         return _fail("Batches are JSON lines: leave --format csv out.")
@@ -172,7 +172,7 @@ def run_export(arguments: argparse.Namespace) -> int:
 def run_import(arguments: argparse.Namespace) -> int:
     import requests  # noqa: PLC0415  (see run)
 
-    from koala_middleware.collector.transfer import bring_in  # noqa: PLC0415
+    from koala_middleware.collector.transfer.exporting import bring_in  # noqa: PLC0415
 
     for file in arguments.files:
         if file.is_dir() or not file.exists():

@@ -25,16 +25,16 @@ from support.collecting import DEADLINE
 from support.postgresql import Cluster
 
 from koala_middleware.collector.identity import END
-from koala_middleware.collector.payload import Batch, Entry, read_person_batch
-from koala_middleware.collector.reading import Reader, Shown
-from koala_middleware.collector.recording import record
-from koala_middleware.collector.store import ForgettingLedger
-from koala_middleware.collector.store.postgres import PostgresStore
+from koala_middleware.collector.recording.recorder import record
+from koala_middleware.collector.recording.writer import Writer
+from koala_middleware.collector.store.contract import ForgettingLedger
 from koala_middleware.collector.store.postgres.reader import PostgresReader
+from koala_middleware.collector.store.postgres.store import PostgresStore
+from koala_middleware.collector.store.records import Reader, Shown
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
 from koala_middleware.collector.store.sqlite.reader import SqliteReader
 from koala_middleware.collector.store.sqlite.store import set_up
-from koala_middleware.collector.writer import Writer
+from koala_middleware.collector.validation.batches import Batch, Entry, read_person_batch
 
 KEY = "pk_model"
 EXAMPLES = int(os.environ.get("KOALA_MODEL_EXAMPLES", "150"))  # thousands when the rules are changed

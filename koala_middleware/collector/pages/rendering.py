@@ -10,13 +10,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from koala_middleware.collector.pages import charts, words
+from koala_middleware.collector.pages import charts
+from koala_middleware.collector.pages import formatting as words
 from koala_middleware.collector.times import iso
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.snippet import snippet
 
 COOKIE = "koala_collector"  # of a login
-STATIC = Path(__file__).parent.parent / "static"
+STATIC = Path(__file__).parent / "static"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -36,7 +37,7 @@ SECTIONS = (
 )
 
 _templates = Environment(
-    loader=PackageLoader("koala_middleware.collector", "templates"),
+    loader=PackageLoader("koala_middleware.collector.pages", "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

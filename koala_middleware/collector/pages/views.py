@@ -12,11 +12,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from koala_middleware.collector.identity import END, Moment
+from koala_middleware.collector.pages.formatting import browser
 from koala_middleware.collector.pages.rendering import page
-from koala_middleware.collector.pages.words import browser
-from koala_middleware.collector.reading import Counted, Reader
-from koala_middleware.collector.state import Collector
-from koala_middleware.collector.writer import now_ms
+from koala_middleware.collector.recording.writer import now_ms
+from koala_middleware.collector.runtime import Collector
+from koala_middleware.collector.store.records import Counted, Reader
 
 PEOPLE = 50
 TIMELINE = 100

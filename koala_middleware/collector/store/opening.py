@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from koala_middleware.collector.store import Store
+from koala_middleware.collector.store.contract import Store
 from koala_middleware.collector.store.sqlite.store import SqliteStore
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -30,7 +30,7 @@ def open_store(database: str | Path, keep: int | None = None) -> Store:
         raise ValueError(
             f'database is a {scheme}:// URL, expected a file\'s name for SQLite, or "postgresql://user@host/name"'
         )
-    from koala_middleware.collector.store.postgres import PostgresStore  # noqa: PLC0415  (see above)
+    from koala_middleware.collector.store.postgres.store import PostgresStore  # noqa: PLC0415  (see above)
 
     return PostgresStore(str(database), keep)
 

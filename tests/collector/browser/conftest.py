@@ -21,7 +21,7 @@ from support.chromium import DEADLINE, somebodys_browser
 
 from koala_middleware.snippet import snippet
 
-SDK = Path(__file__).parents[3] / "koala_middleware" / "collector" / "static" / "sdk.js"
+SDK = Path(__file__).parents[3] / "koala_middleware" / "collector" / "receiving" / "sdk.js"
 KEY = "pk_browser"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Cookies = Callable[[Page], list[dict[str, Any]]]
 
-SDK = Path(__file__).parents[3] / "koala_middleware" / "collector" / "static" / "sdk.js"
+SDK = Path(__file__).parents[3] / "koala_middleware" / "collector" / "receiving" / "sdk.js"
 SOMEBODY = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
 SOMEBODY_ELSE = "7b1d9a50-6c2e-4f3b-9d1a-0e5f4c3b2a19"
 YEAR = 365 * 24 * 3600

@@ -9,7 +9,7 @@ from psycopg import Connection
 from psycopg.errors import UniqueViolation
 
 from koala_middleware.collector.identity import Stretch
-from koala_middleware.collector.recording import Known, Row
+from koala_middleware.collector.recording.recorder import Known, Row
 
 Place = tuple[int, bytes]  # project and message id
 # A stretch's entries; `bounds` gives the values.

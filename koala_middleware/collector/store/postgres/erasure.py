@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from psycopg import Connection
 
 from koala_middleware.collector.identity import NOBODY, Stretch
-from koala_middleware.collector.recording import HOUR
+from koala_middleware.collector.recording.recorder import HOUR
 from koala_middleware.collector.store.postgres.entries import WITHIN, bounds
-from koala_middleware.collector.store.postgres.names import hold_people, hold_profiles
+from koala_middleware.collector.store.postgres.numbers import hold_people, hold_profiles
 from koala_middleware.collector.store.postgres.partitions import DAY
 
 if TYPE_CHECKING:

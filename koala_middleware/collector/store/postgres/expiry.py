@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import Connection, sql
 
-from koala_middleware.collector.store import CHUNK, PEOPLE
+from koala_middleware.collector.store.contract import CHUNK, PEOPLE
 from koala_middleware.collector.store.postgres.erasure import EMPTY, forget_empty, forget_people
-from koala_middleware.collector.store.postgres.names import hold_profiles
+from koala_middleware.collector.store.postgres.numbers import hold_profiles
 from koala_middleware.collector.store.postgres.partitions import DAY, Piece, drop, lock, pieces
 
 if TYPE_CHECKING:

@@ -12,16 +12,18 @@ from typing import Any
 
 from psycopg import Connection
 
-from koala_middleware.collector.addresses import company_domain
 from koala_middleware.collector.identity import NOBODY, Moment, Stretch, Turn, stretches
-from koala_middleware.collector.recording import HOUR, Known, Row
-from koala_middleware.collector.store.postgres import entries, erasure, names, recent
+from koala_middleware.collector.recording.recorder import HOUR, Known, Row
+from koala_middleware.collector.recording.writer import Arrived, Away
+from koala_middleware.collector.store.postgres import entries, erasure
+from koala_middleware.collector.store.postgres import numbers as names
+from koala_middleware.collector.store.postgres import raw_requests as recent
 from koala_middleware.collector.store.postgres.entries import WITHIN, bounds
+from koala_middleware.collector.store.postgres.errors import told
 from koala_middleware.collector.store.postgres.expiry import Expiry, expire_people
 from koala_middleware.collector.store.postgres.partitions import DAY, Partitions
 from koala_middleware.collector.store.postgres.reader import storable
-from koala_middleware.collector.store.postgres.trouble import told
-from koala_middleware.collector.writer import Arrived, Away
+from koala_middleware.collector.validation.emails_and_domains import company_domain
 
 WRITERS = 32  # rows among which several collectors' counts are spread
 

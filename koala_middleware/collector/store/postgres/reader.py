@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from koala_middleware.collector.store.sql_reader import Rows, SqlReader
+from koala_middleware.collector.store.sql.reader import Rows, SqlReader
 
 
 class PostgresReader(SqlReader):

@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from koala_middleware.collector.identity import NOBODY, Stretch
-from koala_middleware.collector.mentions import mentions
-from koala_middleware.collector.recording import HOUR
-from koala_middleware.collector.store import CHUNK
+from koala_middleware.collector.recording.recorder import HOUR
+from koala_middleware.collector.store.contract import CHUNK
+from koala_middleware.collector.store.mentions import mentions
 
 _COUNTED = {"identify": "identifies", "track": "events", "page": "page_views"}
 _EMPTY = (

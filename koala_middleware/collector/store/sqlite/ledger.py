@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Any
 
-from koala_middleware.collector.addresses import company_domain
 from koala_middleware.collector.identity import Moment, Stretch, Turn, stretches
-from koala_middleware.collector.recording import HOUR, Known, Row
-from koala_middleware.collector.store import PEOPLE
+from koala_middleware.collector.recording.recorder import HOUR, Known, Row
+from koala_middleware.collector.recording.writer import REFUSED_KEPT, TAKEN_KEPT, Arrived
+from koala_middleware.collector.store.contract import PEOPLE
 from koala_middleware.collector.store.sqlite.erasure import (
     erase_person,
     expire_entries,
@@ -22,7 +22,7 @@ from koala_middleware.collector.store.sqlite.erasure import (
     forget_person,
     forget_requests,
 )
-from koala_middleware.collector.writer import REFUSED_KEPT, TAKEN_KEPT, Arrived
+from koala_middleware.collector.validation.emails_and_domains import company_domain
 
 _REMEMBERED = 200_000  # numbers and turns held in memory
 _NEITHER_END = "sent_at, message_id"

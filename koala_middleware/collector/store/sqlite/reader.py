@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from koala_middleware.collector.store.sql_reader import SqlReader
+from koala_middleware.collector.store.sql.reader import SqlReader
 
 
 class SqliteReader(SqlReader):

@@ -1,0 +1,4 @@
+"""Who may look, and how often anybody may come: logins and rate limits.
+
+Must not know what the pages show.
+"""

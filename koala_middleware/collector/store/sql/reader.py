@@ -1,0 +1,424 @@
+"""The pages' side of any SQL store: questions, answered from one snapshot. See reading.Reader.
+
+Each database says how it runs a statement, and where its dialect differs. Must not write, and must not know who is
+who: whose an entry is, identity.py reads off the turns.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import orjson
+
+from koala_middleware.collector.identity import BEGINNING, END, Moment, Stretch, Turn, owner, stretches
+from koala_middleware.collector.store.records import (
+    Account,
+    Browser,
+    Counted,
+    Filter,
+    Person,
+    Shown,
+    Totals,
+    Trait,
+)
+
+LOOKS_BACK = 100_000  # entries a filtered Live page looks through at most
+HISTORY = 1_000  # identifies a trait's history is read from
+CHUNK = 1_000  # rows an export reads at a time
+
+_ENTRY = (
+    "SELECT entry.entry_no, project.key, label.kind, label.name, entry.profile_no, profile.profile_id, "
+    "entry.account_no, account.handle, entry.sent_at, entry.message_id, entry.received_at, entry.request_no, "
+    "entry.body, entry.person_no "
+    "FROM entry JOIN project USING (project_no) JOIN label USING (label_no) "
+    "LEFT JOIN profile USING (profile_no) LEFT JOIN account USING (account_no) "
+)
+_PERSON = (
+    "SELECT person.person_no, project.key, person.email, person.first_seen, person.last_seen "
+    "FROM person JOIN project USING (project_no) "
+)
+_ACCOUNT = (
+    "SELECT account_no, key, handle, count(DISTINCT member.person_no), max(last_seen) "
+    "FROM account JOIN project USING (project_no) LEFT JOIN member USING (account_no) "
+    "LEFT JOIN person ON person.person_no = member.person_no "
+)
+_WITHIN = "entry.profile_no = ? AND (sent_at, message_id) >= (?, ?) AND (sent_at, message_id) < (?, ?)"
+_NEWEST_FIRST = "ORDER BY sent_at DESC, message_id DESC LIMIT ?"
+_NAMES = ("name", "first_name", "firstName", "last_name", "lastName", "title", "company")
+_REQUEST = (
+    "request_no",
+    "key",
+    "path",
+    "received_at",
+    "status",
+    "outcome",
+    "notes",
+    "user_agent",
+    "size",
+    "body",
+)
+Rows = list[tuple[Any, ...]]
+
+
+class SqlReader:
+    """See reading.Reader.
+
+    Attributes:
+        LIKE: The comparison with a pattern that takes capital and small letters for the same.
+    """
+
+    LIKE: ClassVar[str] = "LIKE"
+
+    def __init__(self, execute: Callable[[str, Sequence[Any]], Rows]) -> None:
+        """`execute` runs a statement with question marks for its values."""
+        self._execute = execute
+        self._turns: dict[int, list[Turn]] = {}
+        self._emails: dict[int, str | None] = {}
+
+    # Entries
+
+    def newest_entry_no(self) -> int:
+        """The number up to which all entries are there to be read."""
+        return int(self._one("SELECT coalesce(max(entry_no), 0) FROM entry"))
+
+    def entries(self, after: int, limit: int) -> list[Shown]:
+        newest = self.newest_entry_no()
+        return self._shown(
+            f"{_ENTRY} WHERE entry_no > ? AND entry_no <= ? ORDER BY entry_no LIMIT ?", (after, newest, limit)
+        )
+
+    def newest(self, after: int, limit: int, wanted: Filter) -> list[Shown]:
+        labels, newest = self._labels(wanted), self.newest_entry_no()
+        if labels is None:
+            return self._arrived("", (), after, newest, limit)
+        if len(labels) == 1:
+            return self._arrived("entry.label_no = ? AND", labels, after, newest, limit)
+        places = ",".join(
+            "?" * len(labels)
+        )  # the plus keeps it from collecting and sorting all of each label's
+        return (
+            self._arrived(
+                f"+entry.label_no IN ({places}) AND", labels, max(after, newest - LOOKS_BACK), newest, limit
+            )
+            if labels
+            else []
+        )
+
+    def _arrived(self, where: str, values: Sequence[Any], after: int, newest: int, limit: int) -> list[Shown]:
+        return self._shown(
+            f"{_ENTRY} WHERE {where} entry_no > ? AND entry_no <= ? ORDER BY entry_no DESC LIMIT ?",
+            (*values, after, newest, limit),
+        )
+
+    def _labels(self, wanted: Filter) -> list[int] | None:
+        """The labels a filter lets through; None when it lets all through."""
+        asked = {"kind": wanted.kind, "name": wanted.name, "key": wanted.key}
+        asked = {column: value for column, value in asked.items() if value is not None}
+        if not asked:
+            return None
+        where = " AND ".join(f"{column} = ?" for column in asked)
+        if wanted.name is not None:
+            where += " AND kind = 'track'"
+        return self._column(
+            f"SELECT label_no FROM label JOIN project USING (project_no) WHERE {where} LIMIT 10000",
+            *asked.values(),
+        )
+
+    def timeline(self, person_no: int, limit: int, before: Moment = END) -> list[Shown]:
+        found = self._shown(
+            f"{_ENTRY} WHERE entry.person_no = ? AND entry.profile_no IS NULL AND (sent_at, message_id) < (?, ?) "
+            f"{_NEWEST_FIRST}",
+            (person_no, *before, limit),
+        )
+        for stretch in sorted(self.stretches_of(person_no), key=lambda each: each.end, reverse=True):
+            if len(found) >= limit and stretch.end <= found[-1].moment:
+                break  # whatever it holds is older than all that is shown
+            more = self._within(stretch, limit, before)
+            found = list(heapq.merge(found, more, key=lambda entry: entry.moment, reverse=True))[:limit]
+        return found
+
+    def visitor_timeline(self, profile: int, limit: int, before: Moment = END) -> list[Shown]:
+        return self._within(Stretch(profile, BEGINNING, END, None), limit, before)
+
+    def visitor(self, profile_id: str) -> int | None:
+        found = self._one("SELECT profile_no FROM profile WHERE profile_id = ?", profile_id)
+        return None if found is None else int(found)
+
+    def account_timeline(self, account_no: int, limit: int) -> list[Shown]:
+        return self._shown(f"{_ENTRY} WHERE entry.account_no = ? {_NEWEST_FIRST}", (account_no, limit))
+
+    def all_entries(self) -> Iterator[Shown]:
+        last = 0
+        while some := self.entries(last, CHUNK):
+            yield from some
+            last = some[-1].entry_no
+            self._turns.clear()
+
+    def _within(self, stretch: Stretch, limit: int, before: Moment) -> list[Shown]:
+        end = min(stretch.end, before)
+        return self._shown(
+            f"{_ENTRY} WHERE {_WITHIN} {_NEWEST_FIRST}", (stretch.profile, *stretch.start, *end, limit)
+        )
+
+    def _shown(self, sql: str, values: Sequence[Any]) -> list[Shown]:
+        return [self._with_owner(row) for row in self._execute(sql, values)]
+
+    def _with_owner(self, row: tuple[Any, ...]) -> Shown:
+        profile, moment, named = row[4], (row[8], row[9]), row[13]
+        turns = self.turns(profile) if profile is not None else []
+        person = named if named is not None else owner(turns, moment)
+        begins = any(turn.since == moment for turn in turns)
+        email = self._email(person) if person is not None else None
+        return Shown(*(*row[:13], person if email else None, email, begins, named is not None))
+
+    # People
+
+    def people(self, limit: int, search: str = "", before: tuple[int, int] | None = None) -> list[Person]:
+        last_seen, person_no = before or (2**62, 0)
+        where = "WHERE (coalesce(last_seen, 0), person.person_no) < (?, ?) "
+        values: list[Any] = [last_seen, person_no]
+        if search:
+            names = ",".join("?" * len(_NAMES))
+            where += (
+                f"AND person.person_no IN (SELECT person_no FROM person WHERE email {self.LIKE} ? ESCAPE '\\' UNION "
+                f"SELECT person_no FROM trait WHERE value {self.LIKE} ? ESCAPE '\\' AND name IN ({names})) "
+            )
+            values += [_contains(search)] * 2 + [*_NAMES]
+        rows = self._execute(
+            f"{_PERSON} {where} ORDER BY last_seen DESC NULLS LAST, person.person_no DESC LIMIT ?",
+            (*values, limit),
+        )
+        return [self._person(*row) for row in rows]
+
+    def person(self, person_no: int) -> Person | None:
+        rows = self._execute(f"{_PERSON} WHERE person_no = ?", (person_no,))
+        return self._person(*rows[0]) if rows else None
+
+    def person_by_email(self, email: str) -> list[int]:
+        return self._column("SELECT person_no FROM person WHERE email = ?", email)
+
+    def all_people(self) -> Iterator[Person]:
+        last = 0
+        while rows := self._execute(
+            f"{_PERSON} WHERE person_no > ? ORDER BY person_no LIMIT ?", (last, CHUNK)
+        ):
+            for row in rows:
+                yield self._person(*row)
+            last = rows[-1][0]
+
+    def _person(self, person: int, key: str, email: str, first: int | None, last: int | None) -> Person:
+        traits = self._execute(
+            "SELECT name, value, sent_at FROM trait WHERE person_no = ? ORDER BY name", (person,)
+        )
+        return Person(
+            person,
+            key,
+            email,
+            first,
+            last,
+            [Trait(*row) for row in traits],
+            [profile_id for _, profile_id in self._profiles(person)],
+            self._column(
+                "SELECT DISTINCT handle FROM member JOIN account USING (account_no) WHERE person_no = ?",
+                person,
+            ),
+        )
+
+    def _profiles(self, person: int) -> list[tuple[int, str]]:
+        return self._execute(
+            "SELECT profile_no, profile_id FROM turn JOIN profile USING (profile_no) WHERE person_no = ? "
+            "GROUP BY profile_no, profile_id ORDER BY min(turn.sent_at), profile_no",
+            (person,),
+        )
+
+    def stretches_of(self, person_no: int) -> list[Stretch]:
+        return [
+            stretch
+            for profile, _ in self._profiles(person_no)
+            for stretch in stretches(profile, self.turns(profile))
+            if stretch.person == person_no
+        ]
+
+    def browsers(self, person_no: int) -> list[Browser]:
+        held: defaultdict[int, list[Stretch]] = defaultdict(list)
+        for stretch in self.stretches_of(person_no):
+            held[stretch.profile].append(stretch)
+        return [
+            browser
+            for profile, profile_id in self._profiles(person_no)
+            if (browser := self._browser(profile, profile_id, held[profile]))
+        ]
+
+    def _browser(self, profile: int, profile_id: str, held: Sequence[Stretch]) -> Browser | None:
+        ends = [
+            row
+            for stretch in held
+            for way in ("ASC", "DESC")
+            for row in self._execute(
+                f"SELECT sent_at, body FROM entry WHERE {_WITHIN} "
+                f"ORDER BY sent_at {way}, message_id {way} LIMIT 1",
+                (stretch.profile, *stretch.start, *stretch.end),
+            )
+        ]
+        if not ends:
+            return None
+        agent = next((agent for row in reversed(ends) if (agent := _user_agent(row[1]))), "")
+        return Browser(profile, profile_id, min(row[0] for row in ends), max(row[0] for row in ends), agent)
+
+    def trait_history(self, person_no: int) -> dict[str, list[Trait]]:
+        said = sorted(self._identifies_of(person_no))
+        history: defaultdict[str, list[Trait]] = defaultdict(list)
+        for sent_at, _, body in said:
+            traits = orjson.loads(body).get("traits")
+            for name, value in traits.items() if isinstance(traits, dict) else ():
+                text = orjson.dumps(value).decode()
+                if name not in {"email", "$account"} and (
+                    not history[name] or history[name][0].value != text
+                ):
+                    history[name].insert(0, Trait(name, text, sent_at))
+        return dict(history)
+
+    def _identifies_of(self, person_no: int) -> list[tuple[int, bytes, str]]:
+        columns = "SELECT sent_at, message_id, body FROM entry WHERE identifies = 1"
+        rows = self._execute(
+            f"{columns} AND person_no = ? AND profile_no IS NULL {_NEWEST_FIRST}", (person_no, HISTORY)
+        )
+        for stretch in self.stretches_of(person_no)[:HISTORY]:
+            values = (stretch.profile, *stretch.start, *stretch.end, HISTORY)
+            rows += self._execute(f"{columns} AND {_WITHIN} {_NEWEST_FIRST}", values)
+        return rows
+
+    # Turns
+
+    def turns(self, profile: int) -> list[Turn]:
+        turns = self._turns.get(profile)
+        if turns is None:
+            rows = self._execute(
+                "SELECT sent_at, message_id, person_no FROM turn WHERE profile_no = ? ORDER BY sent_at, message_id",
+                (profile,),
+            )
+            turns = [Turn((sent_at, message_id), person) for sent_at, message_id, person in rows]
+            self._turns[profile] = turns
+        return turns
+
+    def _email(self, person: int) -> str | None:
+        if person not in self._emails:
+            self._emails[person] = self._one("SELECT email FROM person WHERE person_no = ?", person)
+        return self._emails[person]
+
+    # Companies
+
+    def accounts(self, limit: int, search: str = "") -> list[Account]:
+        rows = self._execute(
+            f"{_ACCOUNT} WHERE handle {self.LIKE} ? ESCAPE '\\' GROUP BY account_no, key, handle "
+            "ORDER BY max(last_seen) DESC NULLS LAST, account_no DESC LIMIT ?",
+            (_contains(search), limit),
+        )
+        return [Account(*(*row, self._groups(row[0]))) for row in rows]
+
+    def account(self, account_no: int) -> Account | None:
+        rows = self._execute(
+            f"{_ACCOUNT} WHERE account_no = ? GROUP BY account_no, key, handle", (account_no,)
+        )
+        return Account(*(*rows[0], self._groups(account_no))) if rows else None
+
+    def _groups(self, account_no: int) -> dict[str, list[Trait]]:
+        groups: defaultdict[str, list[Trait]] = defaultdict(list)
+        rows = self._execute(
+            "SELECT group_id, name, value, sent_at FROM account_trait WHERE account_no = ? ORDER BY group_id, name",
+            (account_no,),
+        )
+        for group, *trait in rows:
+            groups[group].append(Trait(*trait))
+        return dict(groups)
+
+    def account_people(self, account_no: int, limit: int) -> list[Person]:
+        rows = self._execute(
+            f"{_PERSON} WHERE person_no IN (SELECT person_no FROM member WHERE account_no = ?) "
+            "ORDER BY last_seen DESC NULLS LAST LIMIT ?",
+            (account_no, limit),
+        )
+        return [self._person(*row) for row in rows]
+
+    # Sums
+
+    def counted(self, since: int, width: int = 1) -> list[Counted]:
+        rows = self._execute(
+            "SELECT label_no, key, kind, name, (hour - ?) / ?, sum(entries) FROM hourly JOIN label USING (label_no) "
+            "JOIN project USING (project_no) WHERE hour >= ? GROUP BY label_no, key, kind, name, 5",
+            (since, width, since),
+        )
+        columns: defaultdict[tuple[Any, ...], dict[int, int]] = defaultdict(dict)
+        for *label, column, entries in rows:
+            columns[tuple(label)][column] = entries
+        counted = [
+            Counted(*(*label, sum(by_column.values()), by_column)) for label, by_column in columns.items()
+        ]
+        return sorted(counted, key=lambda each: (-each.total, each.name))
+
+    def minutes(self, since: int) -> list[tuple[int, str, int, int]]:
+        return self._execute(
+            "SELECT minute, outcome, sum(requests), sum(entries) FROM minutely WHERE minute >= ? "
+            "GROUP BY minute, outcome ORDER BY minute",
+            (since,),
+        )
+
+    def totals(self) -> Totals:
+        return Totals(
+            self._one("SELECT coalesce(sum(entries), 0) FROM hourly"),
+            self._one("SELECT count(*) FROM person"),
+            self._one("SELECT count(*) FROM profile"),
+            self._one("SELECT count(*) FROM account"),
+        )
+
+    def keys(self) -> list[str]:
+        return self._column("SELECT key FROM project ORDER BY key")
+
+    # Requests
+
+    def requests(
+        self, limit: int, outcomes: Sequence[str], request_no: int | None = None
+    ) -> list[dict[str, Any]]:
+        places = ",".join("?" * len(outcomes))
+        numbered, number = ("", []) if request_no is None else ("AND request_no = ?", [request_no])
+        rows = self._execute(
+            f"SELECT {', '.join(_REQUEST)} FROM request WHERE outcome IN ({places}) {numbered} "
+            "ORDER BY request_no DESC LIMIT ?",
+            (*outcomes, *number, limit),
+        )
+        return [dict(zip(_REQUEST, row, strict=True)) for row in rows]
+
+    def deletion(self, deletion_id: str) -> str | None:
+        document = self._one("SELECT document FROM deletion WHERE deletion_id = ?", deletion_id)
+        return None if document is None else str(document)
+
+    def password_hash(self, name: str) -> str | None:
+        kept = self._one("SELECT password_hash FROM login WHERE name = ?", name)
+        return None if kept is None else str(kept)
+
+    def has_logins(self) -> bool:
+        return self._one("SELECT 1 FROM login LIMIT 1") is not None
+
+    def _one(self, sql: str, *values: Any) -> Any:
+        rows = self._execute(sql, values)
+        return rows[0][0] if rows else None
+
+    def _column(self, sql: str, *values: Any) -> list[Any]:
+        return [row[0] for row in self._execute(sql, values)]
+
+
+def _contains(text: str) -> str:
+    """A LIKE pattern, with backslash as its escape."""
+    for special in "\\%_":
+        text = text.replace(special, f"\\{special}")
+    return f"%{text}%"
+
+
+def _user_agent(body: str) -> str:
+    """The browser an entry came from, as its context names it."""
+    context = orjson.loads(body).get("context")
+    agent = context.get("userAgent") if isinstance(context, dict) else None
+    return agent if isinstance(agent, str) else ""

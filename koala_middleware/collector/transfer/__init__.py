@@ -1,0 +1,4 @@
+"""Exports to files, and imports from them.
+
+Must not know the pages.
+"""
