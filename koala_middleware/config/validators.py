@@ -196,6 +196,8 @@ def paths(value: object) -> tuple[str, ...]:
 
 def networks(value: object) -> tuple[Network, ...]:
     expected = 'a list of addresses or networks, such as ["10.0.0.0/8"]'
+    if isinstance(value, tuple | list) and all(isinstance(item, Network) for item in value):
+        return tuple(value)  # of another configuration
     try:
         return tuple(ip_network(item) for item in texts(value))
     except ValueError:

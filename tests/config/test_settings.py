@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -32,6 +32,24 @@ def test_a_keyword_wins_over_the_framework_that_over_the_environment_and_that_ov
     assert loaded({}, framework, environment).mint == "always"
     assert loaded({}, {}, {"KOALA_MINT": "never"}).mint == "never"
     assert loaded().mint == "auto"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"trusted_proxies": ["10.0.0.0/8", "2001:db8::/32"]},
+        {"cookie_domain": ["example.com", "example.org"]},
+        {"exclude_paths": ["/health", "/static/*"]},
+        {"allow_properties": {"Paid": ["amount"]}},
+        {"sample_rate": {"Scrolled": 0.5}},
+        {"outbox": "/var/lib/app/koala"},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+def test_a_configuration_can_be_made_from_another_one(given: dict[str, object]) -> None:
+    """As the test kit does for every app under pytest: the checks take what they have returned."""
+    config = loaded(given)
+    assert replace(config) == config
 
 
 def test_each_setting_has_one_name_in_all_three_places() -> None:
@@ -106,7 +124,9 @@ def test_an_unknown_keyword_is_a_type_error_that_names_what_was_meant() -> None:
         TypeError, match=r"^cookie_domian is no setting of Koala. Did you mean cookie_domain\?$"
     ):
         loaded({"cookie_domian": "example.com"})
-    with pytest.raises(TypeError, match=r"^colour is no setting of Koala. The README lists all settings.$"):
+    with pytest.raises(
+        TypeError, match=r"^colour is no setting of Koala. The README lists all settings.$"
+    ):
         loaded({"colour": "blue"})
 
 
