@@ -23,9 +23,9 @@ walls: .venv/ready
 unit: .venv/ready
 	$(BIN)/pytest
 
-# Writes the README's generated tables; `make test` compares them.
+# Writes the tables of the documentation that are made from the code; `make test` compares them.
 readme: .venv/ready
-	WRITE_README=1 $(BIN)/pytest -q tests/config/test_readme.py
+	WRITE_README=1 $(BIN)/pytest -q tests/project/test_generated_tables.py
 
 # What a request, an event and a whole site pay, beside peers: about ten minutes, written to benchmarks/RESULTS.md.
 # Wants a machine that does nothing else, and wrk. One part: make bench PART=delivery

@@ -246,7 +246,7 @@ class KoalaConfig:
         "http",
         validators.one_of("http", "curl", "celery", "kafka", "redis"),
         'Where batches go: by "http" or, faster, by "curl" to the endpoint, or to a broker that workers of yours empty '
-        "(docs/transports.md).",
+        "(docs/how-to/transports.md).",
     )
     celery_app: Any = setting(
         None,
@@ -377,7 +377,7 @@ SETTINGS = tuple(declared.name for declared in fields(KoalaConfig))
 def meant(name: str, known: Sequence[str]) -> str:
     """What to do about a name that is no setting."""
     near = _nearest(name, known)
-    return f"Did you mean {near}?" if near else "The README lists all settings."
+    return f"Did you mean {near}?" if near else "docs/reference/settings.md lists all settings."
 
 
 def _nearest(name: str, known: Sequence[str]) -> str | None:

@@ -125,7 +125,7 @@ def test_an_unknown_keyword_is_a_type_error_that_names_what_was_meant() -> None:
     ):
         loaded({"cookie_domian": "example.com"})
     with pytest.raises(
-        TypeError, match=r"^colour is no setting of Koala. The README lists all settings.$"
+        TypeError, match=r"^colour is no setting of Koala. docs/reference/settings.md lists all settings.$"
     ):
         loaded({"colour": "blue"})
 

@@ -1,6 +1,6 @@
 """What each broker loses, doubles and puts out of order while everything around it fails, and what it costs.
 
-python tests/delivery/brokers/long_run.py            # about twelve minutes; the tables of docs/transports.md
+python tests/delivery/brokers/long_run.py            # about twelve minutes; the tables of docs/how-to/transports.md
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/transports.md, word for word: each of its three sites starts, knows the task, and hands a batch in."""
+"""docs/how-to/transports.md, word for word: each of its three sites starts, knows the task, and hands a batch in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 from support.brokers import Broker
 
-DOCS = Path(__file__).parents[3] / "docs" / "transports.md"
+DOCS = Path(__file__).parents[3] / "docs" / "how-to" / "transports.md"
 SETTINGS = """
 SECRET_KEY = "made up"
 INSTALLED_APPS = []
@@ -71,8 +71,8 @@ assert "koala_middleware.deliver" in tasks.tasks
 
 def block(title: str) -> str:
     """The code below **title**."""
-    found = re.search(rf"\*\*{title}\*\*\n\n```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    assert found is not None, f"docs/transports.md has no code for {title}"
+    found = re.search(rf"\*\*{title}\*\*\n\n<!--[^\n]*\n```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert found is not None, f"docs/how-to/transports.md has no code for {title}"
     return found[1]
 
 

@@ -1,4 +1,4 @@
-"""A site's Celery app, as docs/transports.md has it."""
+"""A site's Celery app, as docs/how-to/transports.md has it."""
 
 import json
 import os
