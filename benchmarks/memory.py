@@ -9,7 +9,7 @@ import tracemalloc
 from uuid import UUID, uuid4
 
 from koala_middleware.delivery.outbox.memory import MemoryOutbox
-from koala_middleware.payload.values import to_json
+from koala_middleware.payload.values.serialization import to_json
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Person
 

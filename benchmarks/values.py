@@ -14,8 +14,10 @@ from decimal import Decimal
 from time import perf_counter_ns
 from uuid import UUID
 
-from koala_middleware.payload.scrub import scrub
-from koala_middleware.payload.values import plain, snapshot, to_json
+from koala_middleware.payload.scrub.scrubber import scrub
+from koala_middleware.payload.values.cleaner import plain
+from koala_middleware.payload.values.serialization import to_json
+from koala_middleware.payload.values.snapshot import snapshot
 
 ROUNDS = 300
 CALLS = 100

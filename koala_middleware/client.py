@@ -24,11 +24,11 @@ from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery, DeliveryReport, DeliveryStats, Health
 from koala_middleware.identity.consent import Consent, permitted
 from koala_middleware.identity.cookie import prepare
-from koala_middleware.log_once import Notices
-from koala_middleware.payload.drafts import Draft, drafts
-from koala_middleware.payload.entries import batch_of, context_of
+from koala_middleware.log_once import LogOnce
+from koala_middleware.payload.drafts import Draft, group_calls
+from koala_middleware.payload.entries import build_batch, context_json
 from koala_middleware.payload.message_ids import new_message_id
-from koala_middleware.payload.outgoing_filter import BeforeSendError, Firewall
+from koala_middleware.payload.outgoing_filter import BeforeSendError, OutgoingFilter
 from koala_middleware.protocol.batches import Batch
 from koala_middleware.protocol.subjects import Person
 from koala_middleware.request.signed_in import Users
@@ -63,12 +63,10 @@ class KoalaClient:
         check_ready("config", config, KoalaConfig, settings)
         self.config = config or KoalaConfig.load(settings)
         self.delivery = self.delivered_by(self.config)
-        self.notices = Notices(silent=not self.config.enabled)
-        self.firewall = Firewall(self.config)
+        self.notices = LogOnce(silent=not self.config.enabled)
+        self.outgoing_filter = OutgoingFilter(self.config)
         self.users = Users(self.config.identify_user)
-        self.asks_consent = self.config.enabled and (
-            self.config.honour_gpc or self.config.consent is not None
-        )
+        self.asks_consent = self.config.enabled and (self.config.honor_gpc or self.config.consent is not None)
         self.durable = self.config.outbox is not None and not self.waits
         self.amends_known_visitors = (
             self.config.cookie_refresh
@@ -81,7 +79,7 @@ class KoalaClient:
 
         self.told_by = told_by
         prepare()
-        self.surroundings = context_of()
+        self.surroundings = context_json()
         new_message_id()
         _living.add(self)
 
@@ -122,7 +120,7 @@ class KoalaClient:
         calls = context.take()
         allowed = permitted(calls, consent)
         self.dropped(len(calls) - len(allowed), "consent")
-        self.send(drafts(allowed), self.surroundings)
+        self.send(group_calls(allowed), self.surroundings)
 
     def send(self, written: Sequence[Draft], surroundings: str, ip: str | None = None) -> None:
         """Encode drafts and give them to delivery: no waiting, no exception.
@@ -137,21 +135,25 @@ class KoalaClient:
     def _send(self, draft: Draft, surroundings: str, ip: str | None) -> None:
         said = len(draft.calls)
         try:
-            calls = self.firewall.passed(draft.calls)
+            calls = self.outgoing_filter.select(draft.calls)
             self.dropped(said - len(calls), "sampled")
             said = len(calls)
             if calls:
-                self._release(batch_of(draft.subject, calls, surroundings, self.firewall.clean, ip))
+                self._release(build_batch(draft.subject, calls, surroundings, self.outgoing_filter.clean, ip))
         except Exception as error:  # noqa: BLE001  (the edge: nothing of ours may reach the host)
             self.dropped(said, "error")
-            self.notices.once("what was said in a request could not be encoded and is dropped", error=error)
+            self.notices.warning(
+                "what was said in a request could not be encoded and is dropped", error=error
+            )
 
     def _release(self, batch: Batch) -> None:
         """Give the batch to delivery as far as the site's own last look lets it go."""
         try:
-            released = self.firewall.released(batch)
+            released = self.outgoing_filter.apply_before_send(batch)
         except BeforeSendError as error:
-            self.notices.once("before_send failed; its batches are kept aside, unsent", error=error.__cause__)
+            self.notices.warning(
+                "before_send failed; its batches are kept aside, unsent", error=error.__cause__
+            )
             self.delivery.set_aside(batch, "before_send failed")
             return
         if released is None:
@@ -174,7 +176,7 @@ class KoalaClient:
         return PersonSession(self, Person(), consent=level)
 
     def notice(self, reason: str) -> None:
-        self.notices.once(reason)
+        self.notices.warning(reason)
 
     def when_committed(self, then: Callable[[], None]) -> None:
         refuse_on_commit(then)
@@ -184,7 +186,7 @@ class KoalaClient:
         if self.config.strict_events:
             raise ValueError(fault)
         if counted:
-            self.notices.once(fault)
+            self.notices.warning(fault)
 
     def qualify(
         self,
@@ -206,7 +208,7 @@ class KoalaClient:
         profile_id, email = whom("qualify", profile_id, email, self.notice)
         known = {"profile_id": profile_id, "email": email, "traits": checked_traits("qualify", traits)}
         profile = {name: value for name, value in known.items() if value is not None}
-        return qualify(self.config, self.firewall.clean(profile), timeout)
+        return qualify(self.config, self.outgoing_filter.clean(profile), timeout)
 
     def erase(
         self,

@@ -31,8 +31,8 @@ from koala_middleware.identity.cookie_policy import (
     request_kind,
     successful,
 )
-from koala_middleware.payload.drafts import drafts
-from koala_middleware.payload.entries import context_of, failure
+from koala_middleware.payload.drafts import group_calls
+from koala_middleware.payload.entries import context_json, error_member
 from koala_middleware.protocol.subjects import Person
 from koala_middleware.request.client_address import visitor_address
 from koala_middleware.request.head import RequestHead
@@ -129,7 +129,7 @@ class Exchange:
             for cookie in self._cookies_for(response):
                 response.set_cookie(cookie)
         except Exception as error:  # noqa: BLE001  (the edge: nothing of ours may reach the host)
-            self._client.notices.once("the ko_id cookie could not be set", error=error)
+            self._client.notices.warning("the ko_id cookie could not be set", error=error)
 
     def _cookies_for(self, response: ResponseHead) -> list[ProfileCookie]:
         if not self._client.config.enabled or not final(self.status) or response.sets_cookie(COOKIE_NAME):
@@ -137,7 +137,7 @@ class Exchange:
         kept = caching(response.values)
         if kept == "may be shared":
             if self.context.was_reset:
-                self._client.notices.once(_RESET_UNSEEN)
+                self._client.notices.warning(_RESET_UNSEEN)
             return []
         cookies = self._wanted_cookies()
         if cookies and kept == "unsaid":
@@ -218,7 +218,7 @@ class Exchange:
             if self._client.users.is_first(signed_in.email, self.context.person.profile_id):
                 self.context.identify(*signed_in)
         except Exception as error:  # noqa: BLE001  (the site's own function: the request goes on)
-            self._client.notices.once("who is signed in could not be identified", error=error)
+            self._client.notices.warning("who is signed in could not be identified", error=error)
 
     def _follow_link(self) -> None:
         """Identify the visitor by the link that brought them. Only where the site asks for it."""
@@ -237,7 +237,7 @@ class Exchange:
         try:
             self._hand_over(context)
         except Exception as error:  # noqa: BLE001  (the edge: nothing of ours may reach the host)
-            self._client.notices.once("what was said in a request could not be handed over", error=error)
+            self._client.notices.warning("what was said in a request could not be handed over", error=error)
 
     def _hand_over(self, context: KoalaContext) -> None:
         if self._consent == "none" and not self._ended:
@@ -248,7 +248,7 @@ class Exchange:
             return
         allowed = permitted(calls, self._consent)
         self._client.dropped(len(calls) - len(allowed), "consent")
-        if written := drafts(allowed):
+        if written := group_calls(allowed):
             for draft in written:
                 if isinstance(draft.subject, Person):
                     draft.subject = self._reachable(draft.subject)
@@ -300,13 +300,13 @@ class Exchange:
         failed_with = self.status if client.config.on_error == "tag" and self._failed else None
         try:
             with_query = client.config.page_query
-            clean = client.firewall.clean
+            clean = client.outgoing_filter.clean
             return client.told_by(
                 self._head, self._host(), clean, with_query=with_query, failed_with=failed_with
             )
         except Exception as error:  # noqa: BLE001  (the edge: a head unlike any other must not cost the entries)
-            client.notices.once("what a request tells about its entries could not be read", error=error)
-            return context_of(failure(failed_with))
+            client.notices.warning("what a request tells about its entries could not be read", error=error)
+            return context_json(error_member(failed_with))
 
     def _address(self) -> str | None:
         config = self._client.config
@@ -323,7 +323,7 @@ class Exchange:
         return self
 
     def notice(self, reason: str) -> None:
-        self._client.notices.once(reason)
+        self._client.notices.warning(reason)
 
     def when_committed(self, then: Callable[[], None]) -> None:
         self._client.when_committed(then)

@@ -12,7 +12,7 @@ from datetime import datetime
 from numbers import Real
 from typing import Any, NoReturn, cast
 
-from koala_middleware.payload.values import snapshot
+from koala_middleware.payload.values.snapshot import snapshot
 
 # One @, no blanks, a dot or not in the domain: whether it can be delivered is not ours to say.
 _EMAIL = re.compile(r"[^\s@<>,;]{1,64}@[^\s@<>,;]{1,253}")

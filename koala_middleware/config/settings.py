@@ -16,14 +16,14 @@ from typing import Any, Literal, Protocol, Self, TypeVar
 from koala_middleware.config import validators
 from koala_middleware.config.validators import HIDDEN, CookieDomain, Network, PropertiesByEvent, Refused
 from koala_middleware.errors import KoalaConfigError
-from koala_middleware.log_once import Notices
+from koala_middleware.log_once import LogOnce
 
 PREFIX = "KOALA_"
 HOSTED_ENDPOINT = "https://api.getkoala.com"
 HOSTED_APP = "https://app.getkoala.com"
 
 _ALIKE = 0.7  # of difflib's 0 to 1: a slip of the finger or two
-_notices = Notices()
+_notices = LogOnce()
 
 # By transport: the module it stands on, the setting it cannot do without, and what that takes.
 _ENGINES = {
@@ -133,7 +133,7 @@ class KoalaConfig:
         'A function of the request: "full", "anonymous" or "none".',
         in_environment=False,
     )
-    honour_gpc: bool = setting(
+    honor_gpc: bool = setting(
         False, validators.switch, 'Treats the browser\'s "Sec-GPC: 1" as consent "none".'
     )
     clear_on_withdrawal: bool = setting(
@@ -392,7 +392,7 @@ def _mention_misspelt(names: Iterable[str]) -> None:
         if not name.startswith(PREFIX) or (own := name.removeprefix(PREFIX).lower()) in SETTINGS:
             continue
         if near := _nearest(own, SETTINGS):
-            _notices.once(
+            _notices.warning(
                 f"{name} is no setting of Koala, and has no effect. Did you mean {PREFIX}{near.upper()}?"
             )
 

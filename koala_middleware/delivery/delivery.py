@@ -5,7 +5,6 @@ Must not know how a batch is sent, nor what happens at forks and ends.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Collection
@@ -17,7 +16,7 @@ from koala_middleware.delivery.outbox import counters
 from koala_middleware.delivery.outbox.counters import Ledger
 from koala_middleware.delivery.report import DeliveryReport, DeliveryStats, Health
 from koala_middleware.delivery.schedule.purge_targets import People
-from koala_middleware.log_once import Notices
+from koala_middleware.log_once import LogOnce
 from koala_middleware.protocol.batches import Batch
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Delivery:
             else:
                 self._ready().put(batch)
         except Exception as error:  # noqa: BLE001  (the app comes first, whatever happens here)
-            _notices.once("a batch could not be taken in", logging.ERROR, error)
+            _notices.error("a batch could not be taken in", error)
 
     def dropped(self, entries: int, reason: str) -> None:
         """Counts entries that never came to delivery (sampled out, `before_send`), so that the sum is
@@ -73,7 +72,7 @@ class Delivery:
             else:
                 self._ready().outbox.set_aside(batch, reason)
         except Exception as error:  # noqa: BLE001  (as in put)
-            _notices.once("a batch could not be kept aside", logging.ERROR, error)
+            _notices.error("a batch could not be kept aside", error)
 
     def adopt(self) -> None:
         """Takes over what dead processes left in the durable outbox, without an entry of one's own."""
@@ -158,4 +157,4 @@ class Delivery:
 
 
 _NOTHING = DeliveryReport(complete=True)
-_notices = Notices()
+_notices = LogOnce()

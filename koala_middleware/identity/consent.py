@@ -12,7 +12,7 @@ from typing import Literal
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.errors import KoalaConfigError
-from koala_middleware.log_once import Notices
+from koala_middleware.log_once import LogOnce
 from koala_middleware.payload.drafts import Call
 from koala_middleware.protocol.subjects import Person
 from koala_middleware.request.head import RequestHead
@@ -39,27 +39,27 @@ def require_sync(config: KoalaConfig) -> None:
         )
 
 
-def ask(config: KoalaConfig, head: RequestHead, notices: Notices) -> Consent:
+def ask(config: KoalaConfig, head: RequestHead, notices: LogOnce) -> Consent:
     """The level for this request, where nothing can be awaited. Never raises."""
-    if config.honour_gpc and head.header("sec-gpc") == "1":
+    if config.honor_gpc and head.header("sec-gpc") == "1":
         return "none"
     if config.consent is None:
         return "full"
     try:
         answer = config.consent(head)
     except Exception as error:  # noqa: BLE001  (the site's own rule: whatever it raises, the request goes on)
-        notices.once(_RAISED, error=error)
+        notices.warning(_RAISED, error=error)
         return "none"
     if isawaitable(answer):
         getattr(answer, "close", lambda: None)()
-        notices.once(_ASYNC)
+        notices.warning(_ASYNC)
         return "none"
     return consent_level(answer)
 
 
-async def ask_async(config: KoalaConfig, head: RequestHead, notices: Notices) -> Consent:
+async def ask_async(config: KoalaConfig, head: RequestHead, notices: LogOnce) -> Consent:
     """The same, for a function that may be async."""
-    if config.honour_gpc and head.header("sec-gpc") == "1":
+    if config.honor_gpc and head.header("sec-gpc") == "1":
         return "none"
     if config.consent is None:
         return "full"
@@ -67,7 +67,7 @@ async def ask_async(config: KoalaConfig, head: RequestHead, notices: Notices) ->
         answer = config.consent(head)
         return consent_level(await answer if isawaitable(answer) else answer)
     except Exception as error:  # noqa: BLE001  (the site's own rule: whatever it raises, the request goes on)
-        notices.once(_RAISED, error=error)
+        notices.warning(_RAISED, error=error)
         return "none"
 
 

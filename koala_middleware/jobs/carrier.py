@@ -38,7 +38,7 @@ class Carrier:
         except BadTicketError as reason:
             self.client.notice(f"a job goes without its visitor: the ticket cannot be written, {reason}")
         except Exception as error:  # noqa: BLE001  (the edge: enqueueing must not fail for us)
-            self.client.notices.once("a job goes without its visitor: its ticket failed", error=error)
+            self.client.notices.warning("a job goes without its visitor: its ticket failed", error=error)
         return None
 
     def run(self, ticket: object) -> JobRun:
@@ -93,7 +93,7 @@ class JobRun:
         try:
             (self._client.close if last else self._client.flush)(seconds)
         except Exception as error:  # noqa: BLE001  (the edge: the job has done its work)
-            self._client.notices.once("what a job said could not be flushed", error=error)
+            self._client.notices.warning("what a job said could not be flushed", error=error)
 
     def _in_vain(self) -> bool:
         """The endpoint is known to take nothing now: no job waits for it, a thread tries on."""

@@ -1,4 +1,4 @@
-"""Calls, and the drafts they form: one draft for each person and company that a request spoke of.
+"""Calls, and drafts: the calls of one person or account, which become one batch.
 
 Must not know how a call is encoded or sent.
 """
@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from koala_middleware.protocol.batches import EntryKind
-from koala_middleware.protocol.subjects import Person, Subject, joined_subjects
+from koala_middleware.protocol.subjects import Person, Subject, merge_subjects
 
 
 class Call(NamedTuple):
-    """One thing said, before it is encoded: of whom, what kind, its event or page name, its data, and when.
+    """One call of `identify`, `track` or `page`, not yet encoded.
 
-    `at` is in nanoseconds since the epoch: when the call was made, not when it is delivered.
+    Attributes:
+        name: The event's name or the page's title.
+        data: The traits or properties.
+        at: When the call was made, in nanoseconds since the epoch.
+        message_id: The caller's own; None for a new one.
+        context: The caller's own; added to the request's.
     """
 
     subject: Subject
@@ -30,24 +35,24 @@ class Call(NamedTuple):
 
 @dataclass(slots=True)
 class Draft:
-    """A batch before it is encoded: one person's or company's calls, in the order they were made."""
+    """A batch whose calls are not yet encoded, in the order they were made."""
 
     subject: Subject
     calls: list[Call]
 
 
-def drafts(calls: Iterable[Call]) -> list[Draft]:
-    """The calls of one exchange, one draft for each person and company. A batch never mixes two people.
+def group_calls(calls: Iterable[Call]) -> list[Draft]:
+    """The calls of one exchange, grouped by person and account.
 
-    What an unknown visitor did before they said who they are belongs to them. Once another person has begun,
-    nothing more is added to the one before.
+    What an unknown visitor did before they identified themselves belongs to them. After a second person was
+    identified, nothing more is added to the first.
     """
     people: list[Draft] = []
     accounts: list[Draft] = []
     for call in calls:
-        written = people[-1:] if isinstance(call.subject, Person) else accounts
-        for draft in written:
-            if (subject := joined_subjects(draft.subject, call.subject)) is not None:
+        candidates = people[-1:] if isinstance(call.subject, Person) else accounts
+        for draft in candidates:
+            if (subject := merge_subjects(draft.subject, call.subject)) is not None:
                 draft.subject = subject
                 draft.calls.append(call)
                 break

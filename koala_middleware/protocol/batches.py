@@ -1,4 +1,4 @@
-"""Entries and the batches they form. Each entry is encoded already, so that none can spoil another.
+"""Entries and batches. Each entry is encoded when it is made, so that a bad one cannot spoil its neighbors.
 
 Must not know where an entry came from (a request, a script) or how it travels (threads, HTTP, files).
 """
@@ -10,27 +10,27 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from koala_middleware.protocol.encoding import json_bytes
-from koala_middleware.protocol.subjects import Account, Person, Subject, record
+from koala_middleware.protocol.subjects import Account, Person, Subject
 
 EntryKind = Literal["identify", "track", "page"]
 
-ARRAYS: Mapping[EntryKind, str] = {"identify": "identifies", "track": "events", "page": "page_views"}
+ARRAY_NAMES: Mapping[EntryKind, str] = {"identify": "identifies", "track": "events", "page": "page_views"}
 
 
 @dataclass(slots=True)
 class Entry:
-    """One identify, event or page view, encoded: `body` is one JSON object in UTF-8."""
+    """One identify, event or page view. `body` is its JSON object in UTF-8."""
 
     kind: EntryKind
     body: bytes
 
 
-@record
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: see subjects.py
 class Batch:
-    """What one exchange says of one person or company.
+    """Entries of one person or account, to be sent together.
 
     Attributes:
-        ip: The visitor's address, only where the site asks to forward it.
+        ip: The visitor's address, if the site forwards it.
     """
 
     subject: Subject
@@ -38,13 +38,14 @@ class Batch:
     ip: str | None = None
 
 
-BatchObject = dict[str, Any]
+def batch_from_json(body: Mapping[str, Any], encode: Callable[[object], bytes] = json_bytes) -> Batch:
+    """The batch that a decoded request body describes.
 
-
-def encoded(body: BatchObject, encode: Callable[[object], bytes] = json_bytes) -> Batch:
-    """A batch in the protocol's shape, in Python's values, with each entry encoded alone."""
+    Args:
+        encode: Encodes each entry.
+    """
     entries = tuple(
-        Entry(kind, encode(entry)) for kind, array in ARRAYS.items() for entry in body.get(array, ())
+        Entry(kind, encode(entry)) for kind, array in ARRAY_NAMES.items() for entry in body.get(array, ())
     )
     if "profile_id" in body or "email" in body:
         return Batch(Person(body.get("profile_id"), body.get("email")), entries, body.get("ip"))

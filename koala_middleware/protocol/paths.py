@@ -1,4 +1,7 @@
-"""The paths of the endpoint, below its base URL. Must not know hosts or HTTP."""
+"""The paths of the endpoint, below its base URL.
+
+Must not know hosts or HTTP.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,25 @@ from urllib.parse import quote
 
 
 def bootstrap_path(public_api_key: str) -> str:
-    """The path where the endpoint says what it offers."""
+    """Where the endpoint tells what it supports."""
     return f"/web/projects/{quote(public_api_key, safe='')}"
 
 
 def person_path(public_api_key: str) -> str:
-    """The path that takes one person's batch."""
+    """Takes one person's batch."""
     return f"{bootstrap_path(public_api_key)}/batch"
 
 
 def account_path(public_api_key: str) -> str:
-    """The path that takes one company's batch."""
+    """Takes one account's batch."""
     return f"{bootstrap_path(public_api_key)}/accounts/batch"
 
 
 def bulk_path(public_api_key: str) -> str:
-    """The path that takes many people's batches, one a line."""
+    """Takes many batches, one per line."""
     return f"{bootstrap_path(public_api_key)}/bulk"
+
+
+def profiles_path(public_api_key: str) -> str:
+    """Answers what the endpoint knows about one visitor."""
+    return f"{bootstrap_path(public_api_key)}/profiles"

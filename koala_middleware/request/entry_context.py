@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from koala_middleware.payload.entries import context_of, failure
-from koala_middleware.payload.values import Clean
+from koala_middleware.payload.entries import context_json, error_member
+from koala_middleware.payload.values.cleaner import Cleaner
 from koala_middleware.protocol.encoding import json_text
 from koala_middleware.request.head import RequestHead
 from koala_middleware.request.page_context import (
@@ -25,7 +25,7 @@ _REMEMBERED = 256
 
 
 def told_by(
-    head: RequestHead, host: str, clean: Clean, *, with_query: bool = False, failed_with: int | None = None
+    head: RequestHead, host: str, clean: Cleaner, *, with_query: bool = False, failed_with: int | None = None
 ) -> str:
     """The JSON object.
 
@@ -50,16 +50,16 @@ def told_by(
     )
     user_agent, accept_language = head.header("user-agent") or "", head.header("accept-language") or ""
     speaker = _agent(clean, user_agent[:LONGEST_HEADER], accept_language[:LONGEST_HEADER])
-    return context_of(page, speaker, failure(failed_with))
+    return context_json(page, speaker, error_member(failed_with))
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _page(clean: Clean, with_query: bool, *place: str) -> str:
+def _page(clean: Cleaner, with_query: bool, *place: str) -> str:
     return _members(clean(whereabouts(*place, with_query=with_query)))
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _agent(clean: Clean, user_agent: str, accept_language: str) -> str:
+def _agent(clean: Cleaner, user_agent: str, accept_language: str) -> str:
     return _members(clean(agent(user_agent, accept_language)))
 
 

@@ -17,7 +17,7 @@ from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.transports.answers import SUSPENDED, Answer, Verdict, verdict, what_to_do
 from koala_middleware.delivery.transports.untraced import uninstrumented
 from koala_middleware.errors import KoalaApiError
-from koala_middleware.payload.values import to_json
+from koala_middleware.payload.values.serialization import to_json
 
 if TYPE_CHECKING:
     import requests

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from koala_middleware.testing.collector import Answer, Collector, Received
     from koala_middleware.testing.draining import drain
     from koala_middleware.testing.events import Recorded, RecordedBatches
-    from koala_middleware.testing.recording import recording
+    from koala_middleware.testing.recorder import recording
 
 __all__ = ["Answer", "Collector", "Received", "Recorded", "RecordedBatches", "drain", "recording"]
 
@@ -24,7 +24,7 @@ _HOMES = {
     "Recorded": "events",
     "RecordedBatches": "events",
     "drain": "draining",
-    "recording": "recording",
+    "recording": "recorder",
 }
 
 

@@ -57,7 +57,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture
 def koala_events(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedBatches]:
     """What the app said during this test: `koala_events.assert_tracked("Logged In", email=…, method=…)`."""
-    from koala_middleware.testing.recording import listening, recording  # noqa: PLC0415
+    from koala_middleware.testing.recorder import listening, recording  # noqa: PLC0415
 
     _finish_responses(monkeypatch)
     with recording(), listening() as recorded:
@@ -85,7 +85,7 @@ def koala_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     endpoint, or take it from the environment, do deliver to it."""
     from koala_middleware.testing import Collector  # noqa: PLC0415
     from koala_middleware.testing.draining import let_go  # noqa: PLC0415
-    from koala_middleware.testing.recording import delivering_to  # noqa: PLC0415
+    from koala_middleware.testing.recorder import delivering_to  # noqa: PLC0415
 
     with Collector() as collector, delivering_to(collector.url):
         monkeypatch.setenv("KOALA_ENDPOINT", collector.url)

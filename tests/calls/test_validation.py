@@ -157,7 +157,7 @@ def test_it_is_said_once_counted_and_not_shown(client: KoalaClient, caplog: pyte
         identified(client, {"email": email, "plan": "pro"})
 
     assert [record.message for record in caplog.records] == [
-        "identify() was given an email that is none; it is left out, the rest is sent (said once)"
+        "identify() was given an email that is none; it is left out, the rest is sent (logged once)"
     ]
     assert list(client.notices.counts.values()) == [3]
 

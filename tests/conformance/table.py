@@ -230,7 +230,7 @@ def cell(server: Server, framework: Framework, name: str, promise: Promise) -> s
             "public_api_key": "pk_table",
             "endpoint": collector.url,
             "flush_interval": 30.0 if promise is the_end else 0.01,
-            "honour_gpc": promise is consent,
+            "honor_gpc": promise is consent,
             "outbox": outbox if from_disk else None,
         }
         try:

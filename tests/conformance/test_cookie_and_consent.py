@@ -211,7 +211,7 @@ def test_a_rule_that_raises_counts_as_none_and_is_said_once(site: Site, koala_co
     assert site.log().count("the consent function raised") == 1
 
 
-@pytest.mark.koala(honour_gpc=True)
+@pytest.mark.koala(honor_gpc=True)
 def test_the_browsers_opt_out_counts_as_none(site: Site, koala_collector: Collector) -> None:
     refused = site.post("/signup", sec_gpc="1")
     allowed = site.post("/signup")

@@ -83,10 +83,10 @@ def test_clear_on_withdrawal_leaves_visitors_who_consent_and_those_without_a_coo
 def test_the_browsers_own_signal_counts_as_none_where_it_is_honoured(site: Site) -> None:
     site.handler = log_in
 
-    assert site(honour_gpc=True).get(sec_gpc="1").set_cookies == []
+    assert site(honor_gpc=True).get(sec_gpc="1").set_cookies == []
     assert site.delivery.said == []
-    assert len(site(honour_gpc=True).get(sec_gpc="0").set_cookies) == 1
-    assert len(site(honour_gpc=False).get(sec_gpc="1").set_cookies) == 1
+    assert len(site(honor_gpc=True).get(sec_gpc="0").set_cookies) == 1
+    assert len(site(honor_gpc=False).get(sec_gpc="1").set_cookies) == 1
 
 
 def test_the_consent_function_sees_path_headers_and_every_cookie(site: Site) -> None:

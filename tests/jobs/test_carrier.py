@@ -60,7 +60,7 @@ def test_a_forged_ticket_is_ignored_said_once_and_counted(
     assert ran == 3
     assert [record.message for record in caplog.records if "ticket" in record.message] == [
         "a job's ticket is ignored and the job runs without its visitor: "
-        "it is not signed with this signing_key (said once)"
+        "it is not signed with this signing_key (logged once)"
     ]
     assert sum(client.notices.counts.values()) == 3
 

@@ -16,16 +16,16 @@ from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.outbox.memory import MemoryOutbox
 from koala_middleware.delivery.schedule.lanes import batch_of as batch_of_parcel
 from koala_middleware.payload.drafts import Call
-from koala_middleware.payload.entries import batch_of
-from koala_middleware.payload.outgoing_filter import Firewall
-from koala_middleware.payload.values import snapshot
-from koala_middleware.payload.values.fitting import ENTRY_BYTES
+from koala_middleware.payload.entries import build_batch
+from koala_middleware.payload.outgoing_filter import OutgoingFilter
+from koala_middleware.payload.values.snapshot import snapshot
+from koala_middleware.payload.values.truncation import ENTRY_BYTES
 from koala_middleware.protocol.batches import Batch, Entry, EntryKind
 from koala_middleware.protocol.bodies import request_body
 from koala_middleware.protocol.limits import BATCH_BYTES
 from koala_middleware.protocol.subjects import Account, Person
 
-FIREWALL = Firewall(KoalaConfig(public_api_key="pk_test"))
+FILTER = OutgoingFilter(KoalaConfig(public_api_key="pk_test"))
 CARD = "4111 1111 1111 1111"
 TOKEN = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
 
@@ -122,7 +122,7 @@ def test_any_values_make_a_valid_body(
     person = Person("3e6a2c18-3b02-40c4-b8d2-1842c193d3ba", "ada@example.com")
     context = {"page": {"path": "/", "utm": {}}}
     said = [call._replace(context=extra) for call in said]
-    batch = batch_of(person, said, json.dumps(context), FIREWALL.clean)
+    batch = build_batch(person, said, json.dumps(context), FILTER.clean)
     assert len(batch.entries) == len(said)
     for part in sent(batch):
         body = request_body(part)
@@ -140,7 +140,7 @@ def test_any_values_make_a_valid_body(
 def test_any_values_make_a_companys_valid_body(
     accounts_batch_schema: Draft202012Validator, said: list[Call]
 ) -> None:
-    batch = batch_of(Account("example.com"), said, "{}", FIREWALL.clean)
+    batch = build_batch(Account("example.com"), said, "{}", FILTER.clean)
     accounts_batch_schema.validate(json.loads(request_body(batch), parse_constant=_no_constant))
 
 

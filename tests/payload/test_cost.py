@@ -11,8 +11,8 @@ import pytest
 from support.counting import functions_entered
 
 from koala_middleware.payload.drafts import Call
-from koala_middleware.payload.entries import entry
-from koala_middleware.payload.scrub import scrub
+from koala_middleware.payload.entries import build_entry
+from koala_middleware.payload.scrub.scrubber import scrub
 from koala_middleware.protocol.batches import EntryKind
 from koala_middleware.protocol.subjects import Person
 
@@ -26,8 +26,8 @@ EACH: dict[EntryKind, float] = {"track": 9.1, "identify": 8.1}
 def test_an_ordinary_call_becomes_an_entry_in_few_functions(kind: EntryKind) -> None:
     said = {"plan": "pro", "seats": 12, "trial": True}
     calls = [Call(Person("p"), kind, "Paid", said, time.time_ns() + number * 10**6) for number in range(MANY)]
-    entry(calls[0], "{}", scrub)  # names and events are judged once, and remembered
+    build_entry(calls[0], "{}", scrub)  # names and events are judged once, and remembered
     with functions_entered() as entered:
         for call in calls:
-            entry(call, "{}", scrub)
+            build_entry(call, "{}", scrub)
     assert entered.total() <= EACH[kind] * MANY, entered

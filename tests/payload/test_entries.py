@@ -9,11 +9,11 @@ from uuid import RFC_4122, UUID
 import pytest
 
 from koala_middleware.payload.drafts import Call
-from koala_middleware.payload.entries import entry, timestamp
-from koala_middleware.payload.scrub import scrub
-from koala_middleware.payload.values import MASK, Clean, plain
+from koala_middleware.payload.entries import build_entry, timestamp
+from koala_middleware.payload.scrub.scrubber import scrub
+from koala_middleware.payload.values.cleaner import MASK, Cleaner, plain
 from koala_middleware.payload.values.conversions import ITEMS
-from koala_middleware.payload.values.fitting import ENTRY_BYTES
+from koala_middleware.payload.values.truncation import ENTRY_BYTES
 from koala_middleware.protocol.batches import EntryKind
 from koala_middleware.protocol.subjects import Person
 
@@ -22,8 +22,8 @@ SENT_AT = "2022-11-09T23:57:14.776Z"
 PAGE = {"page": {"path": "/pricing", "title": ""}, "locale": "en"}
 
 
-def said(call: Call, context: dict[str, Any] = PAGE, clean: Clean = scrub) -> dict[str, Any]:
-    written: dict[str, Any] = json.loads(entry(call, json.dumps(context), clean).body)
+def said(call: Call, context: dict[str, Any] = PAGE, clean: Cleaner = scrub) -> dict[str, Any]:
+    written: dict[str, Any] = json.loads(build_entry(call, json.dumps(context), clean).body)
     return written
 
 
@@ -88,7 +88,7 @@ def test_what_was_left_out_is_marked_in_the_entry_itself(kind: EntryKind) -> Non
 
 def test_an_entry_is_cut_to_its_limit_with_the_largest_values_first() -> None:
     call = track(plan="pro", **{f"text {number}": "x" * 8_000 for number in range(10)})
-    body = entry(call, json.dumps(PAGE), plain).body
+    body = build_entry(call, json.dumps(PAGE), plain).body
     written = json.loads(body)
     assert len(body) <= ENTRY_BYTES
     assert (written["event"], written["properties"]["plan"], written["context"]) == ("Paid", "pro", PAGE)

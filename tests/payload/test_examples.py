@@ -10,11 +10,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from koala_middleware.payload.drafts import Call
-from koala_middleware.payload.entries import batch_of
-from koala_middleware.payload.values import plain
+from koala_middleware.payload.entries import build_batch
+from koala_middleware.payload.values.cleaner import plain
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.bodies import request_body
-from koala_middleware.protocol.subjects import Account, Person, Subject, joined_subjects
+from koala_middleware.protocol.subjects import Account, Person, Subject, merge_subjects
 
 ADA = Person("3e6a2c18-3b02-40c4-b8d2-1842c193d3ba", "ada@example.com")
 TRAITS = {
@@ -45,7 +45,7 @@ HOME = {
 def sent(
     subject: Subject, calls: list[Call], context: dict[str, Any], ip: str | None = None
 ) -> dict[str, Any]:
-    batch = batch_of(subject, calls, json.dumps(context), plain, ip)
+    batch = build_batch(subject, calls, json.dumps(context), plain, ip)
     body: dict[str, Any] = json.loads(request_body(batch))
     return body
 
@@ -165,8 +165,8 @@ def test_the_schema_refuses_what_the_endpoint_would(body: object, batch_schema: 
 
 def test_two_people_are_never_joined() -> None:
     grace = Person(ADA.profile_id, "grace@example.com")
-    assert joined_subjects(ADA, grace) is None
-    assert joined_subjects(Account("a.com"), Person("a.com")) is None
+    assert merge_subjects(ADA, grace) is None
+    assert merge_subjects(Account("a.com"), Person("a.com")) is None
 
 
 @pytest.mark.parametrize("email", ["ada@example.com", '"ada"@example.com', "zoë@example.com", "\ud800@x.com"])

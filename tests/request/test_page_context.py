@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koala_middleware.payload.values import plain
+from koala_middleware.payload.values.cleaner import plain
 from koala_middleware.request.entry_context import told_by
 from koala_middleware.request.head import AsgiHead
 from koala_middleware.request.page_context import campaign, locale, page, utm

@@ -29,7 +29,7 @@ class Kept:
 
     def as_json(self) -> dict[str, Any]:
         """For one line of an export: whom it is about, when it came, the entry as it would be sent."""
-        line = {**self.item.subject.head(), "kind": self.item.kind, "at": self.item.at}
+        line = {**self.item.subject.identifiers(), "kind": self.item.kind, "at": self.item.at}
         if self.reason is not None:
             line["refused"] = self.reason
         return {**line, "entry": json.loads(self.item.body)}

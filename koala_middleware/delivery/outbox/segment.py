@@ -62,7 +62,7 @@ class Reading:
 
 def encode(subject: Subject, entry: Entry, ip: str | None, at: float, reason: str | None = None) -> bytes:
     """One line, newline included."""
-    head: dict[str, Any] = {"person" if isinstance(subject, Person) else "account": subject.head()}
+    head: dict[str, Any] = {"person" if isinstance(subject, Person) else "account": subject.identifiers()}
     if ip is not None:
         head["ip"] = ip
     if reason is not None:

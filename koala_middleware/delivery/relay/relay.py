@@ -7,7 +7,6 @@ with the same message ids. Must not know any broker.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import time
@@ -25,7 +24,7 @@ from koala_middleware.delivery.sending.sender import DISK_BYTES, Sender, directo
 from koala_middleware.delivery.sending.threads import Bell
 from koala_middleware.delivery.transports.broker_message import NotABatchError, batch_in
 from koala_middleware.errors import KoalaConfigError
-from koala_middleware.log_once import Notices
+from koala_middleware.log_once import LogOnce
 
 
 class Relay:
@@ -39,7 +38,7 @@ class Relay:
         self._senders: dict[str, Sender] = {}
         self._outboxes: dict[str, BorrowedOutbox] = {}
         self._pid = os.getpid()
-        self._notices = Notices()
+        self._notices = LogOnce()
 
     def take(self, public_api_key: str, body: bytes | str) -> None:
         """Begins to deliver one message. Never raises: one that is no batch is counted and said."""
@@ -48,7 +47,7 @@ class Relay:
             sender = self._sender(public_api_key)
         except (NotABatchError, KoalaConfigError) as error:
             kind = type(error).__name__
-            self._notices.once(f"a message in the queue is no batch and is left out ({kind})", logging.ERROR)
+            self._notices.error(f"a message in the queue is no batch and is left out ({kind})")
             self._sender(self._config.public_api_key).outbox.count_dropped(1, CORRUPT)
         else:
             sender.put(batch)

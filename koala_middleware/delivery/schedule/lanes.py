@@ -20,7 +20,7 @@ from koala_middleware.delivery.schedule.due_queue import Turns
 from koala_middleware.delivery.schedule.purge_targets import People
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.limits import BATCH_BYTES, BULK_BYTES, BULK_LINES, ENTRIES_PER_KIND, HEAD_BYTES
-from koala_middleware.protocol.subjects import Subject, joined_subjects
+from koala_middleware.protocol.subjects import Subject, merge_subjects
 
 DRAIN_RATE = 100.0  # parcels of the backlog a second, after an outage or a restart
 BULK_DRAIN_RATE = 1_000.0  # the same in bulk, where one costs the endpoint a fraction
@@ -135,7 +135,7 @@ def batch_of(items: Sequence[Waiting]) -> Batch:
         return Batch(items[0].subject, (items[0],), items[0].ip)
     subject, ip = items[0].subject, items[0].ip
     for item in items[1:]:
-        subject = joined_subjects(subject, item.subject) or subject
+        subject = merge_subjects(subject, item.subject) or subject
         ip = item.ip or ip
     return Batch(subject, tuple(items), ip)
 
@@ -534,7 +534,7 @@ def _how_many(items: list[Waiting]) -> int:
     for index, item in enumerate(items):
         kind, size = item.kind, size + len(item.body) + 1
         room[kind] = room.get(kind, ENTRIES_PER_KIND) - 1
-        both = joined_subjects(so_far, item.subject)
+        both = merge_subjects(so_far, item.subject)
         if index and (both is None or room[kind] < 0 or size > BATCH_BYTES):
             return index
         so_far = both or so_far

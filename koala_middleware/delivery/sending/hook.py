@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from koala_middleware.delivery.report import DeliveryEvent
-from koala_middleware.log_once import Notices
+from koala_middleware.log_once import LogOnce
 
 
 class Hook:
@@ -14,7 +14,7 @@ class Hook:
 
     def __init__(self, function: Callable[..., Any] | None) -> None:
         self._function = function
-        self._notices = Notices()
+        self._notices = LogOnce()
 
     def __bool__(self) -> bool:
         return self._function is not None
@@ -25,4 +25,4 @@ class Hook:
         try:
             self._function(event)
         except Exception as error:  # noqa: BLE001  (it is the site's code)
-            self._notices.once("on_delivery raised; delivery goes on", error=error)
+            self._notices.warning("on_delivery raised; delivery goes on", error=error)

@@ -10,7 +10,6 @@ waking a thread releases a lock that nobody contends for.
 from __future__ import annotations
 
 import contextvars
-import logging
 import math
 import threading
 import time
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 
 from koala_middleware.delivery.schedule.lanes import Parcel
 from koala_middleware.delivery.transports.base import Transport
-from koala_middleware.log_once import Notices
+from koala_middleware.log_once import LogOnce
 
 IDLE = 5.0  # seconds without work after which a thread ends
 PEOPLE_PER_THREAD = 8
@@ -123,7 +122,7 @@ class Crew:
         self._watching = False
         self._nap_until = math.inf
         self._dismissed = False
-        self._notices = Notices()
+        self._notices = LogOnce()
 
     @property
     def alive(self) -> int:
@@ -192,9 +191,7 @@ class Crew:
             while self._watch_and_deliver(transport):
                 pass
         except Exception as error:  # noqa: BLE001  (a crew that dies must not do it in silence)
-            self._notices.once(
-                "a delivery thread failed; the next entry starts another", logging.ERROR, error
-            )
+            self._notices.error("a delivery thread failed; the next entry starts another", error)
         finally:
             self._turn.end_mine()
             transport.close()

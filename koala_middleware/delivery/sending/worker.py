@@ -5,7 +5,6 @@ One step at a time, on whatever thread calls: threads and their lives are crew.p
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from koala_middleware.delivery.sending.hook import Hook
 from koala_middleware.delivery.sending.threads import Pause
 from koala_middleware.delivery.transports.answers import Answer, Verdict, verdict, whole_batch_refused
 from koala_middleware.delivery.transports.base import Transport
-from koala_middleware.log_once import Notices
+from koala_middleware.log_once import LogOnce
 
 OUTAGE = 2.0  # seconds; after a shorter one what waits is no backlog
 HOPELESS = 3  # batches in a row refused to their last entry: the endpoint refuses everything
@@ -39,7 +38,7 @@ class Worker:
         self._logbook = logbook
         self._hook = hook
         self._offer = BulkOffer()
-        self._notices = Notices()
+        self._notices = LogOnce()
         self._refused_whole = 0
 
     def claim(self, hurried_at: float) -> list[Parcel] | Pause:
@@ -71,7 +70,7 @@ class Worker:
             else:
                 self._deliver_together(parcels, transport, deadline)
         except Exception as error:  # noqa: BLE001  (a bug here must not end delivery: the entries stay)
-            self._notices.once("a batch could not be sent; it is kept", logging.ERROR, error)
+            self._notices.error("a batch could not be sent; it is kept", error)
             self._gate.leave()
         for parcel in parcels:
             if parcel.items:

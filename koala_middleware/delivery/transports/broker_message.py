@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from zlib import crc32
 
 from koala_middleware.config.settings import KoalaConfig
-from koala_middleware.protocol.batches import Batch, encoded
+from koala_middleware.protocol.batches import Batch, batch_from_json
 from koala_middleware.protocol.bodies import request_body
 
 _NAMES = frozenset({"profile_id", "email", "domain", "account_id"})
@@ -46,6 +46,6 @@ def batch_in(body: bytes | str) -> Batch:
         said = json.loads(body)
         if not isinstance(said, dict) or not _NAMES & said.keys():
             raise NotABatchError("it names nobody")
-        return encoded(said)
+        return batch_from_json(said)
     except (ValueError, TypeError) as error:
         raise NotABatchError(type(error).__name__) from None

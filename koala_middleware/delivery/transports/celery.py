@@ -6,7 +6,6 @@ Imports Celery: loaded by those who chose it.
 
 from __future__ import annotations
 
-import logging
 import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from koala_middleware.delivery.transports.answers import Answer
 from koala_middleware.delivery.transports.broker_answers import TAKEN, kind_of
 from koala_middleware.delivery.transports.broker_message import Message
 from koala_middleware.delivery.transports.untraced import uninstrumented
-from koala_middleware.log_once import Notices, logger
+from koala_middleware.log_once import LogOnce, logger
 from koala_middleware.protocol.batches import Batch
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 TASK = "koala_middleware.deliver"
 PATIENCE = 600.0  # seconds; RabbitMQ takes a message back after 1800, Redis (kombu) gives it twice after 3600
-_notices = Notices()
+_notices = LogOnce()
 _GRACE = 60.0  # seconds until Celery's own limits, for what the site's may be
 _ONE_CONSUMER = {"x-single-active-consumer": True}  # RabbitMQ: others stand by; elsewhere it means nothing
 
@@ -179,7 +178,7 @@ def _deliver(relay: Relay, public_api_key: str, body: str) -> str:
     except SoftTimeLimitExceeded:
         settled = False
     except Exception as error:  # noqa: BLE001  (a bug of ours must not lose a message: a failed task's is gone)
-        _notices.once("a task failed; its message is given back", logging.ERROR, error)
+        _notices.error("a task failed; its message is given back", error)
         time.sleep(1.0)
         settled = False
     if not settled:

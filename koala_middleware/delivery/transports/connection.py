@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from koala_middleware.log_once import Notices
+from koala_middleware.log_once import LogOnce
 
 # Every kind of connection says these, beside CUT and SILENT, for the same failures.
 UNKNOWN_HOST = "host name not found"
@@ -19,7 +19,7 @@ LATE = "no connection in time"
 UNTRUSTED = "TLS failure"
 UNREADABLE = "unreadable answer"
 
-_notices = Notices()
+_notices = LogOnce()
 
 
 class Reply(NamedTuple):
@@ -84,7 +84,7 @@ def _would_stop_greenlets() -> bool:
     """libcurl waits in C: under gevent all of the process would stand still until the endpoint answers."""
     if not _sockets_are_gevents():
         return False
-    _notices.once('transport="curl" would stop all of a gevent worker; "http" is used instead')
+    _notices.warning('transport="curl" would stop all of a gevent worker; "http" is used instead')
     return True
 
 

@@ -1,11 +1,10 @@
-"""Payment card numbers: what one looks like, and where they stand in a text. Knows nothing but digits."""
+"""Recognizes payment card numbers, alone and within texts."""
 
 from __future__ import annotations
 
 import re
 
-# Beginning and length by network. Luhn alone would take one id in ten of this length, and every tenth time in
-# milliseconds; with the networks' ranges, times stay times and most ids stay ids.
+# Prefix and length by network. The check digit alone would match a tenth of all ids and times in milliseconds.
 _NUMBER = re.compile(
     "4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})"  # Visa
     "|(?:5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720)[0-9]{12}"  # Mastercard
@@ -18,10 +17,10 @@ _NUMBER = re.compile(
     "|220[0-4][0-9]{12,15}"  # Mir
 )
 _SHORTEST, _LONGEST = 13, 19
-_MOST_GROUPS = 7  # as people write them; more would make a long list of numbers slow to look through
+_MOST_GROUPS = 7  # that a card number is written in; more would make long lists of numbers slow
 _DOUBLED = {str(digit): sum(divmod(2 * digit, 10)) for digit in range(10)}
 
-# A UUID of digits only is no card: it is met first, and left alone. Then a run of groups of digits.
+# A UUID, which is skipped even if it is all digits; or a run of groups of digits.
 _DIGITS = re.compile(
     r"(?P<uuid>\b[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\b)"
     r"|(?<![A-Za-z0-9])[0-9]++(?:[ -][0-9]++)*+"
@@ -30,28 +29,28 @@ _GROUP = re.compile("[0-9]+")
 
 
 def is_card_number(digits: str) -> bool:
-    """Whether the digits are a payment card's: a network's range and length, and the check digit (Luhn)."""
+    """Whether the digits have a network's prefix and length, and a valid check digit (Luhn)."""
     if _NUMBER.fullmatch(digits) is None:
         return False
     doubled = sum(_DOUBLED[digit] for digit in digits[-2::-2])
     return (doubled + sum(map(int, digits[-1::-2]))) % 10 == 0
 
 
-def without_cards(text: str, mask: str) -> str:
-    """The text with each card number, also one in groups ("4111 1111-1111 1111"), replaced by the mask."""
-    return _DIGITS.sub(lambda run: _masked_run(run, mask), text)
+def mask_card_numbers(text: str, mask: str) -> str:
+    """The text with each card number masked, also one in groups ("4111 1111-1111 1111")."""
+    return _DIGITS.sub(lambda run: _mask_in_run(run, mask), text)
 
 
-def _masked_run(run: re.Match[str], mask: str) -> str:
+def _mask_in_run(run: re.Match[str], mask: str) -> str:
     if run["uuid"] is not None or len(run[0]) < _SHORTEST:
         return run[0]
     groups = list(_GROUP.finditer(run[0]))
     if run.string[run.end() : run.end() + 1].isalpha():
-        groups.pop()  # the beginning of a word, such as a hexadecimal id
+        groups.pop()  # the start of a word, such as a hexadecimal id
     kept: list[str] = []
     place = end = 0
     while place < len(groups):
-        taken = _groups_of_card(groups, place)
+        taken = _card_groups(groups, place)
         if taken:
             kept += run[0][end : groups[place].start()], mask
             end = groups[place + taken - 1].end()
@@ -59,8 +58,8 @@ def _masked_run(run: re.Match[str], mask: str) -> str:
     return "".join([*kept, run[0][end:]])
 
 
-def _groups_of_card(groups: list[re.Match[str]], first: int) -> int:
-    """How many groups from `first` on make a card number; 0 where none do."""
+def _card_groups(groups: list[re.Match[str]], first: int) -> int:
+    """How many groups from `first` on form a card number; 0 if none do."""
     digits = ""
     for taken, group in enumerate(groups[first : first + _MOST_GROUPS], start=1):
         digits += group[0]

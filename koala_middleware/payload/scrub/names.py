@@ -1,6 +1,6 @@
-"""Which names are a secret's.
+"""Which property names hold secrets, judged by whole words.
 
-Judges words, not letters: `card_number` and `cardNumber` are secret, `discard` and `wildcard` are not.
+`card_number` and `cardNumber` do; `discard` and `wildcard` do not.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from koala_middleware.payload.values import Verdict
+from koala_middleware.payload.values.property_names import Masking
 
-# The words of a name, whichever way they are joined: card_number, cardNumber, CARD-NUMBER, APIKey, cvv2.
+# The words of a name, however they are joined: card_number, cardNumber, CARD-NUMBER, APIKey, cvv2.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]++|[0-9]++")
 
 _TOKENS = frozenset({"token", "tokens"})
@@ -41,9 +41,9 @@ _SECRET_PAIRS = frozenset(
         *(("bank", "account"), ("routing", "number"), ("set", "cookie"), ("pass", "word")),
     }
 )
-# Too common as a part of harmless names (boarding_pass, pin_code, auth_method), but telling alone.
+# Secret only as the whole name: boarding_pass, pin_code and auth_method are harmless.
 _SECRET_ALONE = frozenset({"pass", "pin", "pan", "auth", "cookie", "cookies"})
-# What may be known of a secret: card_brand, token_count, password_changed_at.
+# Last words that make a name harmless: card_brand, token_count, password_changed_at.
 _ABOUT = frozenset(
     {
         *(
@@ -76,13 +76,13 @@ _ABOUT = frozenset(
 _LAST_DIGITS = frozenset({("last", "4"), ("last", "four")})
 
 
-def verdict_on(name: str) -> Verdict:
-    """Whether what stands under the name is a secret; of tokens, numbers are not (`prompt_tokens`)."""
+def masking_for(name: str) -> Masking:
+    """How to mask the value under this name. Numbers of tokens (`prompt_tokens`) are no secret."""
     words = [word.lower() for word in _WORD.findall(name)]
     if not words or words[-1] in _ABOUT or tuple(words[-2:]) in _LAST_DIGITS:
         return None
     if len(words) == 1 and words[0] in _SECRET_ALONE:
-        return "secret"
+        return "mask"
     if not _SECRET_PAIRS.isdisjoint(pairwise(words)) or not _SECRETS.isdisjoint(words):
-        return "secret"
-    return None if _TOKENS.isdisjoint(words) else "secret but for numbers"
+        return "mask"
+    return None if _TOKENS.isdisjoint(words) else "mask unless number"

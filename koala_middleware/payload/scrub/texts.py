@@ -1,22 +1,21 @@
-"""Secrets within texts, by what they look like: tokens, keys, passwords in URLs, secret `name=value` pairs.
+"""Masks secrets within texts: tokens, keys, passwords in URLs, secret `name=value` pairs.
 
-Every pattern takes time linear in the text: a run of characters is entered at its beginning only, and nothing
-that repeats can be divided in two ways. What runs to a far end (a quote, the last @) is not begun again before it.
+Every pattern takes linear time: a run of characters is entered only at its start, and no repetition can match in two
+ways. A pattern that runs to a distant end (a quote, the last @) does not start again before it.
 """
 
 from __future__ import annotations
 
 import re
 
-from koala_middleware.payload.scrub.cards import without_cards
-from koala_middleware.payload.scrub.names import verdict_on
-from koala_middleware.payload.values import MASK
+from koala_middleware.payload.scrub.cards import mask_card_numbers
+from koala_middleware.payload.scrub.names import masking_for
+from koala_middleware.payload.values.cleaner import MASK
 
 _SHORTEST_SECRET = 12  # characters, of those without "=", ":" or "%": a JWT; but a pair can be "pwd=x"
 
-# Most texts hold no secret, and are told by this one search. It looks for what is rarest in each kind of
-# secret, and each branch begins with one plain character, so that it skips from one to the next. Hyphens are
-# common: of those behind sk, rk, glpat and pypi it wants more, and the letter before tells most others apart.
+# A quick test that most texts fail. It looks for the rarest part of each kind of secret. Each branch starts with a
+# literal character, so that the search can skip. Hyphens are common, so it asks for more after sk, rk, glpat and pypi.
 _MAY_HOLD_SECRET = re.compile(
     r"""_[A-Za-z0-9_-]{16}|-(?<=[itk]-)(?<=(?:[rs]k|at|pi)-)[A-Za-z0-9_-]{16}|-----B|"""
     r"""xox|SG[.]|y(?:J|a29)|A(?:KIA|SIA|Iza)|B(?:earer|EARER|asic|ASIC)|b(?:earer|asic)|=|@|%3D|%3d|" ?:|' ?:|"""
@@ -44,7 +43,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-# Passwords are written into URLs as they are: with @ and /, so the last @ of the run ends one.
+# Passwords in URLs are often not quoted and hold @ or /, so the last @ ends one.
 _URL_PASSWORD = re.compile(
     r"""
     (?<=://) (?!\[) [^\s/:?#"]*+ :  # a user, perhaps as an email address; no IPv6 address, nothing masked
@@ -53,8 +52,8 @@ _URL_PASSWORD = re.compile(
     """,
     re.VERBOSE,
 )
-# `name=` in a URL's query, a form or a cookie, in a query inside a query too, and `"name": ` in JSON; with the
-# quote that opens the value.
+# `name=` in a query, a form or a cookie (also in a quoted query), or `"name": ` in JSON, with the value's opening
+# quote.
 _NAME_OF_VALUE = re.compile(
     r"""
     (?: %[0-9A-Fa-f]{2} | (?<![A-Za-z0-9_.-]) ) ([A-Za-z_][A-Za-z0-9_.-]*+)
@@ -62,7 +61,7 @@ _NAME_OF_VALUE = re.compile(
     """,
     re.VERBOSE,
 )
-# To the quote that closes it; where there is none the text was cut, and all that is left of it.
+# Up to the closing quote, or to the end of a text that was cut before it.
 _VALUE = re.compile(
     r"""
       (?<=") (?: [^"\\]++ | (?s:\\.?) )++
@@ -74,24 +73,24 @@ _VALUE = re.compile(
 _BEFORE_PARAMETERS = ("?", "&", "%3F", "%3f", "%26")
 
 
-def masked(text: str) -> str:
-    """The text without its secrets; most often the text itself."""
+def mask_secrets(text: str) -> str:
+    """The text with its secrets masked; most often the text itself."""
     if len(text) < _SHORTEST_SECRET:
-        return without_secrets(text) if "=" in text or ":" in text or "%" in text else text
-    return text if _MAY_HOLD_SECRET.search(text) is None else without_secrets(text)
+        return mask_thoroughly(text) if "=" in text or ":" in text or "%" in text else text
+    return text if _MAY_HOLD_SECRET.search(text) is None else mask_thoroughly(text)
 
 
-def without_secrets(text: str) -> str:
-    """The same, however long it takes to look."""
+def mask_thoroughly(text: str) -> str:
+    """The same without the quick test."""
     text = _URL_PASSWORD.sub(f"{MASK}@", _TOKEN.sub(MASK, text))
-    return without_cards(_without_secret_pairs(text), MASK)
+    return mask_card_numbers(_mask_secret_pairs(text), MASK)
 
 
-def _without_secret_pairs(text: str) -> str:
+def _mask_secret_pairs(text: str) -> str:
     kept: list[str] = []
     end = 0
     for name in _NAME_OF_VALUE.finditer(text):
-        if name.start() < end or _ends_url(name) or verdict_on(name[1]) is None:
+        if name.start() < end or _ends_url(name) or masking_for(name[1]) is None:
             continue
         value = _VALUE.match(text, name.end())
         if value is not None:
@@ -101,5 +100,5 @@ def _without_secret_pairs(text: str) -> str:
 
 
 def _ends_url(name: re.Match[str]) -> bool:
-    """Behind `?token=` a quote opens no value: it closes the URL."""
+    """A quote right after `?token=` closes the URL; it does not open a value."""
     return name[0].endswith(('"', "'")) and name.string.endswith(_BEFORE_PARAMETERS, 0, name.start(1))

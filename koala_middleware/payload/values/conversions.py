@@ -1,7 +1,7 @@
-"""What a Python object says of itself in JSON: one step nearer to text, numbers, mappings and lists.
+"""Converts a Python object one step toward JSON: to a scalar, a mapping or a list.
 
-Knows nothing of limits, cycles or secrets; values.py walks and guards. Libraries that an app may not have
-(pydantic, attrs, numpy, Django) are recognised by the names and marks of their types, never imported.
+Limits, cycles and secrets are the cleaner's. Libraries that an app may not have (pydantic, attrs, numpy, Django) are
+recognized by names and attributes of their types, never imported.
 """
 
 from __future__ import annotations
@@ -21,45 +21,42 @@ from types import MappingProxyType, MemberDescriptorType
 from typing import Any
 from uuid import UUID
 
-ITEMS = 1_000  # of one mapping or list; what lies beyond is left out
-BYTES = 16 * 1024  # of one bytes value; text is cut below this anyway
+ITEMS = 1_000  # of one mapping or list; more are left out
+_BYTES = 16 * 1024  # of one bytes value that are decoded; texts are cut below this anyway
 
 _MISSING = object()
 
 
-class UnsayableError(Exception):
-    """The value has no meaning in JSON, or telling it would touch a file, a database or a connection."""
+class NotConvertibleError(Exception):
+    """The value means nothing in JSON, or reading it would touch a file, a database or a connection."""
 
 
-def converted(value: object) -> object:
-    """One step nearer to JSON: a scalar, or a mapping or list of at most `ITEMS` + 1 members.
+def convert(value: object) -> object:
+    """A scalar, or a mapping or list of at most `ITEMS` + 1 members.
 
-    Runs the value's own code (a property, an `__iter__`), so anything may be raised.
+    Runs the value's own code, so it may raise anything.
 
     Raises:
-        UnsayableError: there is nothing to say but the type's name.
+        NotConvertibleError: only the name of the type can be sent.
     """
     kind = type(value)
-    if (say := _BY_TYPE.get(kind)) is not None:
-        return say(value)
-    for mark, fields in _BY_MARK.items():
-        if hasattr(kind, mark):
+    if (conversion := _BY_TYPE.get(kind)) is not None:
+        return conversion(value)
+    for attribute, fields in _BY_ATTRIBUTE.items():
+        if hasattr(kind, attribute):
             return fields(value)
     for base in kind.__mro__:
-        say = _BY_TYPE.get(base) or _BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
-        if say is not None:
-            return say(value)
+        conversion = _BY_TYPE.get(base) or _BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
+        if conversion is not None:
+            return conversion(value)
     return _collected(value)
 
 
-def settled(value: object) -> object:
-    """The same as of now, for objects that may change or depend on the moment; others come back untouched.
-
-    Fields, collections, a model's key and a lazy text's language are read now.
-    """
+def convert_or_keep(value: object) -> object:
+    """The same, and the value itself if only the name of its type can be sent."""
     try:
-        return converted(value)
-    except UnsayableError:
+        return convert(value)
+    except NotConvertibleError:
         return value
 
 
@@ -71,29 +68,29 @@ def _collected(value: Any) -> object:
     # may be the response's body.
     taken = any(hasattr(kind, mark) for mark in ("__next__", "read", "fetchone"))
     if taken or not issubclass(kind, Iterable):
-        raise UnsayableError
+        raise NotConvertibleError
     return list(islice(value, ITEMS + 1))
 
 
-def _unsayable(_: object) -> object:
-    raise UnsayableError
+def _refuse(_: object) -> object:
+    raise NotConvertibleError
 
 
 def _moment(value: datetime | date | time) -> str | None:
-    """ISO 8601; UTC as `Z`. A naive time stays without a zone: nothing here knows which one it was."""
-    if value != value:  # noqa: PLR0124  (pandas' NaT is a datetime, and like NaN not equal to itself)
+    """ISO 8601, UTC as `Z`. A naive time stays without a zone."""
+    if value != value:  # noqa: PLR0124  (pandas' NaT: a datetime that, like NaN, does not equal itself)
         return None
-    said = value.isoformat()
-    return said[:-6] + "Z" if said.endswith("+00:00") else said
+    text = value.isoformat()
+    return text[:-6] + "Z" if text.endswith("+00:00") else text
 
 
 def _decoded(value: bytes | bytearray | memoryview) -> str:
-    """UTF-8 text is said, anything else is not: a digest or a picture means nothing in a property."""
-    start = bytes(value[:BYTES])
+    """UTF-8 text. Other bytes, such as a digest or a picture, mean nothing in a property."""
+    start = bytes(value[:_BYTES])
     try:
         return codecs.utf_8_decode(start, "strict", len(start) == len(value))[0]
     except UnicodeDecodeError:
-        raise UnsayableError from None
+        raise NotConvertibleError from None
 
 
 def _dataclass_fields(value: Any) -> dict[str, object]:
@@ -109,15 +106,15 @@ def _struct_fields(value: Any) -> dict[str, object]:
 
 
 def _attributes(value: object, names: Iterable[str]) -> dict[str, object]:
-    found = ((name, _held(value, name)) for name in islice(names, ITEMS + 1))
+    found = ((name, _own_attribute(value, name)) for name in islice(names, ITEMS + 1))
     return {name: item for name, item in found if item is not _MISSING}
 
 
-def _held(value: object, name: str) -> object:
-    """What the object itself holds. No property runs: an ORM's would fetch what it has not loaded."""
-    held = getattr(value, "__dict__", {})
-    if name in held:
-        return held[name]
+def _own_attribute(value: object, name: str) -> object:
+    """The attribute without running a property: an ORM's would query the database."""
+    own = getattr(value, "__dict__", {})
+    if name in own:
+        return own[name]
     of_class = getattr(type(value), name, _MISSING)
     if isinstance(of_class, MemberDescriptorType):  # a slot
         return getattr(value, name, _MISSING)
@@ -125,7 +122,7 @@ def _held(value: object, name: str) -> object:
 
 
 def _pydantic_fields(value: Any) -> object:
-    """What the model itself would say: its excluded fields stay out, a SecretStr stays an object."""
+    """As the model dumps itself: without excluded fields, a SecretStr as an object."""
     return value.model_dump(warnings=False)
 
 
@@ -140,22 +137,22 @@ def _numpy_scalar(value: Any) -> object:
 
 
 def _evaluated(value: Any) -> object:
-    """A lazy object's inner one, where it is there already: request.user must not cost a query here."""
+    """The object inside a lazy one, if it was evaluated already: request.user must not cause a query."""
     inner = value.__dict__.get("_wrapped")
     if inner is None or type(inner) is object:  # Django's marker for "not evaluated yet"
-        raise UnsayableError
+        raise NotConvertibleError
     return inner
 
 
 def _fetched(value: Any) -> object:
-    """The rows of a QuerySet that the app itself has fetched."""
+    """The rows of a QuerySet, if the app has fetched them already."""
     rows = value.__dict__.get("_result_cache")
     if rows is None:
-        raise UnsayableError
+        raise NotConvertibleError
     return rows[: ITEMS + 1]
 
 
-_BY_MARK: Mapping[str, Callable[[Any], object]] = MappingProxyType(
+_BY_ATTRIBUTE: Mapping[str, Callable[[Any], object]] = MappingProxyType(
     {
         "__dataclass_fields__": _dataclass_fields,
         "__attrs_attrs__": _attrs_fields,
@@ -165,7 +162,7 @@ _BY_MARK: Mapping[str, Callable[[Any], object]] = MappingProxyType(
 
 _BY_TYPE: Mapping[type, Callable[[Any], object]] = MappingProxyType(
     {
-        # Subclasses say what they are at heart, whatever their own __str__ or __int__ would.
+        # A subclass counts as its base, whatever its own __str__ or __int__ returns.
         str: str.__str__,
         int: int.__pos__,
         float: float.__pos__,
@@ -178,7 +175,7 @@ _BY_TYPE: Mapping[type, Callable[[Any], object]] = MappingProxyType(
         timedelta: timedelta.total_seconds,
         Decimal: float,
         Fraction: float,
-        complex: _unsayable,
+        complex: _refuse,
         UUID: str,
         PurePath: str,
         ipaddress.IPv4Address: str,
@@ -188,8 +185,8 @@ _BY_TYPE: Mapping[type, Callable[[Any], object]] = MappingProxyType(
         ipaddress.IPv4Interface: str,
         ipaddress.IPv6Interface: str,
         Enum: lambda member: member.value,
-        IOBase: _unsayable,
-        type: _unsayable,  # an Enum class would list its members, others nothing
+        IOBase: _refuse,
+        type: _refuse,  # an Enum class would be a list of its members
     }
 )
 

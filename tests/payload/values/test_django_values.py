@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from koala_middleware.payload.values import plain
+from koala_middleware.payload.values.cleaner import plain
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def said() -> dict[str, object]:
         from django.utils.functional import SimpleLazyObject
         from django.utils.safestring import mark_safe
         from django.utils.translation import gettext_lazy, override
-        from koala_middleware.payload.values import plain, snapshot
+        from koala_middleware.payload.values.cleaner import plain
+        from koala_middleware.payload.values.snapshot import snapshot
 
         class Visitor(models.Model):
             name = models.TextField()

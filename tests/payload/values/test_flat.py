@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from koala_middleware.payload.scrub import scrub
-from koala_middleware.payload.values import MASK, Clean, plain
+from koala_middleware.payload.scrub.scrubber import scrub
+from koala_middleware.payload.values.cleaner import MASK, Cleaner, plain
 from koala_middleware.protocol.encoding import json_text
 
 CARD = 4111_1111_1111_1111
@@ -40,21 +40,21 @@ values = st.one_of(
 @pytest.mark.parametrize("clean", [pytest.param(plain, id="plain"), pytest.param(scrub, id="scrub")])
 @given(members=st.dictionaries(names, values, max_size=5))
 def test_it_says_what_the_long_way_says_or_leaves_it_to_that(
-    clean: Clean, members: dict[object, Any]
+    clean: Cleaner, members: dict[object, Any]
 ) -> None:
-    assert clean.flat(members) in {None, json_text(clean(members))}
+    assert clean.flat_json(members) in {None, json_text(clean(members))}
 
 
 def test_it_is_the_way_of_most_events() -> None:
     said: dict[str, object] = {"plan": "pro", "seats": 12, "price": 9.5, "trial": True, "coupon": None}
     for clean in (plain, scrub):
-        assert clean.flat(said) == '{"plan":"pro","seats":12,"price":9.5,"trial":true,"coupon":null}'
-        assert clean.flat({}) == "{}"
+        assert clean.flat_json(said) == '{"plan":"pro","seats":12,"price":9.5,"trial":true,"coupon":null}'
+        assert clean.flat_json({}) == "{}"
 
 
 def test_it_masks_a_secret_within_a_text() -> None:
-    assert scrub.flat({"note": f"paid by {CARD}"}) == f'{{"note":"paid by {MASK}"}}'
-    assert plain.flat({"password": "hunter2"}) == '{"password":"hunter2"}'
+    assert scrub.flat_json({"note": f"paid by {CARD}"}) == f'{{"note":"paid by {MASK}"}}'
+    assert plain.flat_json({"password": "hunter2"}) == '{"password":"hunter2"}'
 
 
 LEFT_TO_THE_LONG_WAY: dict[str, object] = {
@@ -76,4 +76,4 @@ LEFT_TO_THE_LONG_WAY: dict[str, object] = {
 
 @pytest.mark.parametrize("said", LEFT_TO_THE_LONG_WAY.values(), ids=LEFT_TO_THE_LONG_WAY)
 def test_it_leaves_all_else_to_the_long_way(said: object) -> None:
-    assert scrub.flat(said) is None
+    assert scrub.flat_json(said) is None

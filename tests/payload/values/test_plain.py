@@ -26,8 +26,10 @@ import numpy as np
 import pydantic
 import pytest
 
-from koala_middleware.payload.values import DEPTH, TEXT_BYTES, plain, snapshot
+from koala_middleware.payload.values.cleaner import TEXT_BYTES, plain
 from koala_middleware.payload.values.conversions import ITEMS
+from koala_middleware.payload.values.snapshot import snapshot
+from koala_middleware.protocol.limits import DEPTH
 
 
 class Plan(Enum):
@@ -399,8 +401,8 @@ def test_a_mapping_that_changes_while_it_is_read_keeps_what_was_read() -> None:
 
 def test_optional_libraries_are_recognised_without_being_imported() -> None:
     code = (
-        "import sys\nfrom koala_middleware.payload.values import plain\n"
-        "from koala_middleware.payload.scrub import scrub\n"
+        "import sys\nfrom koala_middleware.payload.values.cleaner import plain\n"
+        "from koala_middleware.payload.scrub.scrubber import scrub\n"
         "plain({'a': [object()]}); scrub({'a': 1});"
         "print([name for name in ('numpy', 'pydantic', 'attr', 'django') if name in sys.modules])"
     )

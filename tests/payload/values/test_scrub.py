@@ -1,4 +1,4 @@
-"""What is masked, and what is left alone: a firewall that eats harmless values would be switched off."""
+"""What is mask_secrets, and what is left alone: a firewall that eats harmless values would be switched off."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koala_middleware.payload.scrub import scrub, texts
+from koala_middleware.payload.scrub import texts
 from koala_middleware.payload.scrub.cards import is_card_number
-from koala_middleware.payload.scrub.texts import masked, without_secrets
-from koala_middleware.payload.values import TEXT_BYTES, plain, to_json
+from koala_middleware.payload.scrub.scrubber import scrub
+from koala_middleware.payload.scrub.texts import mask_secrets, mask_thoroughly
+from koala_middleware.payload.values.cleaner import TEXT_BYTES, plain
+from koala_middleware.payload.values.serialization import to_json
 
 MASK = "[scrubbed]"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"  # made up
@@ -317,7 +319,7 @@ def test_patterns_take_linear_time(hostile: str) -> None:
         best = float("inf")
         for _ in range(3):
             start = process_time()
-            masked(text)
+            mask_secrets(text)
             best = min(best, process_time() - start)
         return best
 
@@ -374,7 +376,7 @@ def test_a_token_is_masked_whatever_characters_it_is_made_of(kind: str) -> None:
     @given(st.text("aB1_-", min_size=30, max_size=40))
     @settings(deadline=None)
     def masks(rest: str) -> None:
-        assert masked(f"{kind}{rest}1") == MASK
+        assert mask_secrets(f"{kind}{rest}1") == MASK
 
     masks()
 
@@ -386,7 +388,7 @@ def test_what_a_pattern_would_mask_is_never_taken_for_harmless_at_first_sight(
     @given(st.from_regex(pattern), st.sampled_from(["x", '"x"', ""]))
     @settings(max_examples=1_000, deadline=None)
     def seen(secret: str, after: str) -> None:
-        assert masked(secret + after) == without_secrets(secret + after)
+        assert mask_secrets(secret + after) == mask_thoroughly(secret + after)
 
     seen()
 
@@ -394,7 +396,7 @@ def test_what_a_pattern_would_mask_is_never_taken_for_harmless_at_first_sight(
 @given(st.builds(grouped, cards(), st.sampled_from(["", " ", "-"])))
 @settings(deadline=None)
 def test_nor_is_a_card_number(number: str) -> None:
-    assert masked(number) == without_secrets(number) == MASK
+    assert mask_secrets(number) == mask_thoroughly(number) == MASK
 
 
 @given(with_secret())

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koala_middleware.payload.values import plain, snapshot
+from koala_middleware.payload.values.cleaner import plain
+from koala_middleware.payload.values.snapshot import snapshot
 
 
 def test_a_flat_dict_is_copied() -> None:

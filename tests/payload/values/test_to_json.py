@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koala_middleware.payload.values import plain, to_json
-from koala_middleware.payload.values.fitting import ENTRY_BYTES
+from koala_middleware.payload.values.cleaner import plain
+from koala_middleware.payload.values.serialization import to_json
+from koala_middleware.payload.values.truncation import ENTRY_BYTES
 
 
 def test_json_is_compact_utf8() -> None:
