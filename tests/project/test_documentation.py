@@ -20,7 +20,7 @@ import pytest
 from koala_middleware import KoalaClient
 from koala_middleware.calls.catalogue import catalogue
 from koala_middleware.cli.main import _parser
-from koala_middleware.testing.recording import recording
+from koala_middleware.testing.recorder import recording
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
