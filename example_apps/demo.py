@@ -1,6 +1,6 @@
-"""`make demo`: the collector and the same small site on Flask, Django and FastAPI, together until Ctrl-C.
+"""`make demo`: runs the collector and the same small site on Flask, Django and FastAPI until Ctrl-C.
 
-Starts each as its framework's manual does, waits until it answers, and leaves no process behind.
+Starts each as its framework's manual says, waits until it answers, and leaves no process behind.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ ADDRESS = "127.0.0.1"
 FIRST_PORT = 8600  # the collector's; the sites follow
 SLOWEST_START = 60.0  # seconds
 SLOWEST_END = 10.0
-LAST_LINES = 20  # of a log, shown when its process has died
+LAST_LINES = 20  # of a log, shown when its process dies
 
 GUIDE = """
-  What comes in    {collector}
+  The collector    {collector}
   Flask            {flask}
   Django           {django}
   FastAPI          {fastapi}
 
-Browsers find names below .localhost by themselves; where yours does not, write {address} in their place.
+Most browsers resolve names below .localhost by themselves. If yours does not, use {address} instead.
 
-  1. Open the first page, and beside it the Flask site. Look around there: every page view arrives.
-  2. Sign up, with any email. One identify arrives, and your visits so far get its name.
-  3. Open the Django site: you are the same visitor, for both are below gumleaf.localhost.
-  4. Sign up or log in with the same email in a private window: another visitor, the same person.
-  5. Log out: the foot of the page shows a new visitor.
+  1. Open the collector, and beside it the Flask site. Click around there: every page view arrives.
+  2. Sign up with any email. One identify arrives, and your visits so far get its name.
+  3. Open the Django site. You are the same visitor, because both sites are below gumleaf.localhost.
+  4. Sign up on it with the same email in a private window: another visitor, the same person.
+  5. Log out. The footer shows a new visitor.
 
-Ctrl-C ends it all.
+Press Ctrl-C to stop.
 """
 
 
 class DemoError(Exception):
-    """One of the parts did not start or has died; the message says which, and the end of its log."""
+    """A process did not start or has died. The message names it and has the end of its log."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Its own group: Ctrl-C reaches us alone, and we end the parts in order.
+                # A process group of its own: Ctrl-C reaches only this process, which stops the others in order.
                 start_new_session=True,
             )
         return cls(name, port, log, process)
@@ -94,10 +94,10 @@ class Part:
 
     def check(self) -> None:
         if (status := self.process.poll()) is not None:
-            raise DemoError(f"{self.name} has ended by itself with status {status}.\n{self._last_lines()}")
+            raise DemoError(f"{self.name} exited with status {status}.\n{self._last_lines()}")
 
     def end(self) -> None:
-        # As Ctrl-C does: all of them end tidily on it, and what waits to be delivered still leaves.
+        # As Ctrl-C does: each stops cleanly, and what waits is still delivered.
         self._signal(signal.SIGINT)
         try:
             self.process.wait(SLOWEST_END)
@@ -120,7 +120,7 @@ class Part:
 
 
 def free_port(wanted: int) -> int:
-    """The wanted port, or any free one when something else listens there."""
+    """The wanted port, or any free port where that one is in use."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -137,11 +137,11 @@ def make_tables(command: Sequence[str], environment: Mapping[str, str]) -> None:
         command, cwd=HERE, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise DemoError(f"Django could not make its tables.\n{done.stderr}")
+        raise DemoError(f"Django could not create its tables.\n{done.stderr}")
 
 
 def start(parts: list[Part], directory: Path, stop: threading.Event) -> None:
-    """Start everything and wait until all answer. What has started is in `parts` even when this raises."""
+    """Start everything and wait until all answer. `parts` has what was started, even if this raises."""
     ports = [free_port(FIRST_PORT + place) for place in range(4)]
     listen = [["--host", ADDRESS, "--port", str(port)] for port in ports]
     sites = {
@@ -183,7 +183,7 @@ def main() -> int:
         try:
             start(parts, Path(directory), stop)
             if not stop.is_set():
-                print(guide(parts), flush=True)  # noqa: T201  (what a command says)
+                print(guide(parts), flush=True)  # noqa: T201  (the command's output)
             while not stop.wait(0.5):
                 for part in parts:
                     part.check()
@@ -191,7 +191,7 @@ def main() -> int:
             print(error, file=sys.stderr)  # noqa: T201
             return 1
         finally:
-            for part in reversed(parts):  # the collector last: it takes what the sites still hold
+            for part in reversed(parts):  # the collector last, to receive what the sites still have
                 part.end()
     return 0
 

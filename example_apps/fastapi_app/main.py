@@ -1,6 +1,6 @@
-"""Gumleaf on FastAPI: a small site that tells Koala what its visitors do.
+"""Gumleaf on FastAPI: a small site that records what its visitors do.
 
-Run it alone with `uvicorn --app-dir example_apps/fastapi_app main:app`, or with its siblings by `make demo`.
+`make demo` runs it beside the other sites; `uvicorn --app-dir example_apps/fastapi_app main:app` runs it alone.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ ENDPOINT = os.environ.get("KOALA_ENDPOINT", "http://localhost:8600")
 
 app = FastAPI(title="Gumleaf", default_response_class=HTMLResponse)
 app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-app.add_middleware(SessionMiddleware, secret_key=os.environ.get("SECRET_KEY", "only for the demo"))
+app.add_middleware(
+    SessionMiddleware,
+    secret_key=os.environ.get("SECRET_KEY", "only for the demo"),
+    session_cookie="gumleaf_fastapi",  # browsers share cookies between the ports of 127.0.0.1
+)
 
-app.add_middleware(  # last, which makes it the outermost: it sees the response as it leaves
+app.add_middleware(  # added last, so it is outermost and sees the final response
     KoalaMiddleware,
     public_api_key=PUBLIC_API_KEY,
     endpoint=ENDPOINT,
-    exclude_paths=["/static/*"],  # a style sheet is no visit
+    exclude_paths=["/static/*"],  # a style sheet is not a visit
 )
 
 
@@ -47,7 +51,7 @@ class Member:
     plan: str = "free"
 
 
-members: dict[str, Member] = {}  # by email; your site has a database
+members: dict[str, Member] = {}  # by email; a real site has a database
 
 
 def current_member(request: Request) -> Member | None:
@@ -59,7 +63,7 @@ def member_for_templates(request: Request) -> dict[str, object]:
 
 
 templates = Jinja2Templates(HERE / "templates", context_processors=[member_for_templates])
-# Optional: the browser script, for page views. It shares the visitor's cookie with the lines below.
+# Optional: the browser script records page views. It shares the visitor's cookie with the handlers below.
 templates.env.globals["koala_script"] = snippet(PUBLIC_API_KEY, ENDPOINT)
 
 
@@ -68,10 +72,10 @@ def page(request: Request, name: str, error: str = "", status_code: int = 200) -
 
 
 def see_other(request: Request, name: str) -> Response:
-    return RedirectResponse(request.url_for(name), status_code=303)  # 303: the browser goes on with GET
+    return RedirectResponse(request.url_for(name), status_code=303)  # 303: the browser continues with GET
 
 
-# Handlers are plain functions: FastAPI runs them in threads, where hashing a password holds up nobody else.
+# Handlers are plain functions: FastAPI runs them in threads, so hashing a password blocks nobody else.
 @app.get("/")
 def landing(request: KoalaRequest) -> Response:
     return page(request, "landing.html")
@@ -97,11 +101,11 @@ def signup(
 ) -> Response:
     email, name = email.strip().lower(), name.strip()
     if email in members:
-        return page(request, "signup.html", "This email has an account already: log in instead.", 409)
+        return page(request, "signup.html", "This email already has an account. Log in instead.", 409)
     members[email] = Member(email, name, generate_password_hash(password))
     request.session["email"] = email
 
-    # From here on, all that this browser did and does belongs to this person.
+    # From now on, everything that this browser did and does belongs to this person.
     request.koala.identify(email, {"name": name, "plan": "free"})
     request.koala.track("Signed Up", {"plan": "free"})
     return see_other(request, "account")
@@ -116,10 +120,10 @@ def login_form(request: KoalaRequest) -> Response:
 def login(request: KoalaRequest, email: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
     member = members.get(email.strip().lower())
     if member is None or not check_password_hash(member.password_hash, password):
-        return page(request, "login.html", "No account has this email and password.", 401)
+        return page(request, "login.html", "Wrong email or password.", 401)
     request.session["email"] = member.email
 
-    # Perhaps another browser than at sign-up: identify joins both to one person.
+    # This may be another browser than at sign-up: identify makes both one person.
     request.koala.identify(member.email, {"name": member.name})
     request.koala.track("Logged In", {"method": "password"})
     return see_other(request, "account")
@@ -149,5 +153,5 @@ def logout(request: KoalaRequest) -> Response:
     request.session.clear()
 
     request.koala.track("Logged Out")
-    request.koala.reset()  # whoever uses this browser next is somebody new
+    request.koala.reset()  # the next person on this browser is a new visitor
     return see_other(request, "landing")

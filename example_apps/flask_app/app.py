@@ -1,6 +1,6 @@
-"""Gumleaf on Flask: a small site that tells Koala what its visitors do.
+"""Gumleaf on Flask: a small site that records what its visitors do.
 
-Run it alone with `flask --app example_apps/flask_app/app.py run`, or with its siblings by `make demo`.
+`make demo` runs it beside the other sites; `flask --app example_apps/flask_app/app.py run` runs it alone.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ PLANS = {"free": "Free", "pro": "Pro", "team": "Team"}
 app = Flask(__name__)
 app.config.from_mapping(
     SECRET_KEY=os.environ.get("SECRET_KEY", "only for the demo"),
-    SESSION_COOKIE_SAMESITE="Lax",  # a form on another site cannot act as our visitor
+    SESSION_COOKIE_SAMESITE="Lax",  # a form on another site cannot act for our visitor
+    SESSION_COOKIE_NAME="gumleaf_flask",  # browsers share cookies between the ports of 127.0.0.1
     KOALA_PUBLIC_API_KEY=os.environ.get("KOALA_PUBLIC_API_KEY", "pk_demo"),
     KOALA_ENDPOINT=os.environ.get("KOALA_ENDPOINT", "http://localhost:8600"),
-    KOALA_EXCLUDE_PATHS=["/static/*"],  # a style sheet is no visit
+    KOALA_EXCLUDE_PATHS=["/static/*"],  # a style sheet is not a visit
 )
 
 Koala(app)
 
-# Optional: the browser script, for page views. It shares the visitor's cookie with the lines below.
+# Optional: the browser script records page views. It shares the visitor's cookie with the handlers below.
 app.jinja_env.globals["koala_script"] = snippet(
     app.config["KOALA_PUBLIC_API_KEY"], app.config["KOALA_ENDPOINT"]
 )
@@ -42,7 +43,7 @@ class Member:
     plan: str = "free"
 
 
-members: dict[str, Member] = {}  # by email; your site has a database
+members: dict[str, Member] = {}  # by email; a real site has a database
 
 
 def current_member() -> Member | None:
@@ -74,11 +75,11 @@ def signup_form() -> ResponseReturnValue:
 def signup() -> ResponseReturnValue:
     email, name = request.form["email"].strip().lower(), request.form["name"].strip()
     if email in members:
-        return render_template("signup.html", error="This email has an account already: log in instead."), 409
+        return render_template("signup.html", error="This email already has an account. Log in instead."), 409
     members[email] = Member(email, name, generate_password_hash(request.form["password"]))
     session["email"] = email
 
-    # From here on, all that this browser did and does belongs to this person.
+    # From now on, everything that this browser did and does belongs to this person.
     request.koala.identify(email, {"name": name, "plan": "free"})
     request.koala.track("Signed Up", {"plan": "free"})
     return redirect(url_for("account"))
@@ -93,10 +94,10 @@ def login_form() -> ResponseReturnValue:
 def login() -> ResponseReturnValue:
     member = members.get(request.form["email"].strip().lower())
     if member is None or not check_password_hash(member.password_hash, request.form["password"]):
-        return render_template("login.html", error="No account has this email and password."), 401
+        return render_template("login.html", error="Wrong email or password."), 401
     session["email"] = member.email
 
-    # Perhaps another browser than at sign-up: identify joins both to one person.
+    # This may be another browser than at sign-up: identify makes both one person.
     request.koala.identify(member.email, {"name": member.name})
     request.koala.track("Logged In", {"method": "password"})
     return redirect(url_for("account"))
@@ -128,5 +129,5 @@ def logout() -> ResponseReturnValue:
     session.clear()
 
     request.koala.track("Logged Out")
-    request.koala.reset()  # whoever uses this browser next is somebody new
+    request.koala.reset()  # the next person on this browser is a new visitor
     return redirect(url_for("landing"))

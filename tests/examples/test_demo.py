@@ -1,4 +1,4 @@
-"""`make demo`: starts everything, says what to click, and leaves nothing behind however it ends."""
+"""`make demo` starts everything, says what to click, and leaves nothing behind however it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import requests
 
 EXAMPLES = Path(__file__).parents[2] / "example_apps"
-LAST_LINE = "Ctrl-C ends it all."
+LAST_LINE = "Press Ctrl-C to stop."
 DEADLINE = 60.0  # seconds
 
 Demo = subprocess.Popen[str]
@@ -38,7 +38,7 @@ def start_demo() -> Iterator[Callable[[], Demo]]:
 
 
 def guide(demo: Demo) -> str:
-    """What the demo says once all of it answers."""
+    """What the demo prints once everything answers."""
     assert demo.stdout is not None
     said = ""
     while LAST_LINE not in said:
@@ -57,7 +57,7 @@ def children(process: Demo) -> list[int]:
 
 
 def is_running(part: int) -> bool:
-    """Whether anything is left of a part: each leads a process group of its own."""
+    """Whether anything is left of a part, which leads a process group of its own."""
     try:
         os.killpg(part, 0)
     except ProcessLookupError:
@@ -80,6 +80,22 @@ def test_all_parts_answer_at_the_printed_ports_and_all_are_gone_when_it_ends(
     assert not any(is_running(part) for part in parts)
 
 
+def test_signing_up_on_one_site_leaves_a_browser_logged_in_on_the_others(
+    start_demo: Callable[[], Demo],
+) -> None:
+    """By address, too, where a browser sends one site's cookies to all ports. All sites see one visitor."""
+    _, *sites = [f"http://127.0.0.1:{port}" for port in ports(guide(start_demo()))]
+    with requests.Session() as browser:
+        for site in sites:
+            browser.get(f"{site}/signup", timeout=DEADLINE)
+            form = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
+            csrf = {"csrfmiddlewaretoken": browser.cookies.get("csrftoken", "")}
+            browser.post(f"{site}/signup", form | csrf, timeout=DEADLINE)
+        pages = [browser.get(f"{site}/account", timeout=DEADLINE).text for site in sites]
+        assert all("Hello, Ada." in page for page in pages)
+        assert all(browser.cookies["ko_id"] in page for page in pages)
+
+
 def test_a_port_in_use_is_stepped_over(start_demo: Callable[[], Demo]) -> None:
     with ExitStack() as stack:
         # Refused where something else has the port already, which is as good.
@@ -97,7 +113,7 @@ def test_a_part_that_dies_is_named_with_the_end_of_its_log_and_ends_the_demo(
     os.kill(parts[1], signal.SIGTERM)
     _, errors = demo.communicate(timeout=DEADLINE)
     assert demo.returncode == 1
-    assert errors.startswith("flask has ended by itself with status -15.\n")
+    assert errors.startswith("flask exited with status -15.\n")
     assert "Serving Flask app" in errors
     assert not any(is_running(part) for part in parts)
 
@@ -109,7 +125,7 @@ def test_the_three_sites_share_one_look() -> None:
 
 @pytest.mark.parametrize("framework", ["flask", "django", "fastapi"])
 def test_what_a_handler_says_is_the_same_in_every_framework(framework: str) -> None:
-    """The lines of the README, letter for letter; only what surrounds them is the framework's own."""
+    """Only the code around these lines depends on the framework."""
     source = "".join(file.read_text() for file in (EXAMPLES / f"{framework}_app").rglob("*.py"))
     said = re.findall(r"^ +(request\.koala\.\w+)\(", source, re.M)
     assert said == [

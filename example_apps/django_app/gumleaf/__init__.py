@@ -1,1 +1,1 @@
-"""Gumleaf on Django: a small site that tells Koala what its visitors do. What to copy is in views.py."""
+"""Gumleaf on Django: a small site that records what its visitors do. Start with views.py."""

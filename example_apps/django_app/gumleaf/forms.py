@@ -1,4 +1,4 @@
-"""The forms that Django does not bring ready-made."""
+"""Sign-up and the choice of a plan; Django brings the form for log-in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SignUpForm(forms.Form):
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"].lower()
         if Member.objects.filter(email=email).exists():
-            raise forms.ValidationError("This email has an account already: log in instead.")
+            raise forms.ValidationError("This email already has an account. Log in instead.")
         return email
 
     def save(self) -> Member:

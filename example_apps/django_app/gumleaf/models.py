@@ -1,4 +1,4 @@
-"""Who has an account: known by email, on a plan."""
+"""Members, who log in with their email and have a plan."""
 
 from __future__ import annotations
 

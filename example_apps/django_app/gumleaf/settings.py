@@ -1,4 +1,4 @@
-"""Settings for the demo: one SQLite file, nothing to set up. Only what Koala needs is at the end."""
+"""Settings of the demo, with one SQLite file. Koala's are at the end."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 SECRET_KEY = os.environ.get("SECRET_KEY", "only for the demo")
 DEBUG = True
-# DEBUG alone lets in localhost only; the demo answers to made-up names too.
+# DEBUG alone allows only localhost and names below .localhost; this also allows an address.
 ALLOWED_HOSTS = ["*"]
 
 INSTALLED_APPS = [
@@ -18,7 +18,7 @@ INSTALLED_APPS = [
     "gumleaf",
 ]
 MIDDLEWARE = [
-    "koala_middleware.django.KoalaMiddleware",  # first: it sees the response as it leaves
+    "koala_middleware.django.KoalaMiddleware",  # first, so that it sees the final response
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -49,10 +49,11 @@ ROOT_URLCONF = "gumleaf.urls"
 STATIC_URL = "static/"
 AUTH_USER_MODEL = "gumleaf.Member"
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
+SESSION_COOKIE_NAME = "gumleaf_django"  # browsers share cookies between the ports of 127.0.0.1
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "account"
 USE_TZ = True
 
 KOALA_PUBLIC_API_KEY = os.environ.get("KOALA_PUBLIC_API_KEY", "pk_demo")
 KOALA_ENDPOINT = os.environ.get("KOALA_ENDPOINT", "http://localhost:8600")
-KOALA_EXCLUDE_PATHS = ["/static/*"]  # a style sheet is no visit
+KOALA_EXCLUDE_PATHS = ["/static/*"]  # a style sheet is not a visit

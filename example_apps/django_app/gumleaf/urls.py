@@ -1,4 +1,4 @@
-"""Gumleaf's addresses."""
+"""Gumleaf's URLs."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""Gumleaf's pages. Whatever a view says to `request.koala` leaves after its response has."""
+"""Gumleaf's pages. What a view records with `request.koala` leaves after its response."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from koala_middleware.snippet import snippet
 
 
 def koala_script(_request: HttpRequest) -> dict[str, str]:
-    """Optional, for templates: the browser script, which shares the visitor's cookie with the views below."""
+    """Optional: the browser script records page views. It shares the visitor's cookie with the views below."""
     return {"koala_script": snippet(settings.KOALA_PUBLIC_API_KEY, settings.KOALA_ENDPOINT)}
 
 
@@ -37,7 +37,7 @@ def signup(request: KoalaRequest) -> HttpResponse:
     member = form.save()
     auth.login(request, member)
 
-    # From here on, all that this browser did and does belongs to this person.
+    # From now on, everything that this browser did and does belongs to this person.
     request.koala.identify(member.email, {"name": member.name, "plan": member.plan})
     request.koala.track("Signed Up", {"plan": member.plan})
     return redirect("account")
@@ -50,7 +50,7 @@ def login(request: KoalaRequest) -> HttpResponse:
     member = form.get_user()
     auth.login(request, member)
 
-    # Perhaps another browser than at sign-up: identify joins both to one person.
+    # This may be another browser than at sign-up: identify makes both one person.
     request.koala.identify(member.email, {"name": member.name})
     request.koala.track("Logged In", {"method": "password"})
     return redirect("account")
@@ -81,5 +81,5 @@ def logout(request: KoalaRequest) -> HttpResponse:
     auth.logout(request)
 
     request.koala.track("Logged Out")
-    request.koala.reset()  # whoever uses this browser next is somebody new
+    request.koala.reset()  # the next person on this browser is a new visitor
     return redirect("landing")
