@@ -25,7 +25,7 @@ import requests
 
 from benchmarks.endpoint import endpoint
 from koala_middleware.config.settings import KoalaConfig
-from koala_middleware.delivery.transports.base import transport_for
+from koala_middleware.delivery.transports.choosing import transport_for
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.bodies import request_body
 from koala_middleware.protocol.subjects import Person

@@ -10,20 +10,18 @@ import argparse
 import json
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+
+from koala_middleware.cli.progress import progress, with_progress
 
 if TYPE_CHECKING:
     from koala_middleware.delivery.outbox.inspection import Kept
 
     # argparse has no public name for what add_subparsers answers
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
-
-Item = TypeVar("Item")
 
 
 def register(subcommands: Subcommands) -> None:
@@ -173,22 +171,3 @@ def _relay(arguments: argparse.Namespace) -> int:
             ended.wait(0.2)
     report = delivery.close()
     return 0 if report.complete and not report.waiting else 1
-
-
-def with_progress(items: Iterable[Item]) -> Iterator[Item]:
-    with progress() as advance:
-        for item in items:
-            yield item
-            advance(1)
-
-
-@contextmanager
-def progress(total: int | None = None) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal's standard error, where tqdm is installed; nothing elsewhere."""
-    try:
-        from tqdm import tqdm  # noqa: PLC0415  (the extra `cli`)
-    except ImportError:
-        yield lambda _: None
-        return
-    with tqdm(total=total, unit=" entries", delay=1.0, disable=None, file=sys.stderr) as bar:
-        yield bar.update

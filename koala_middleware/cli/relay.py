@@ -6,10 +6,11 @@ import argparse
 import signal
 import threading
 
-from koala_middleware.cli.outbox import progress
+from koala_middleware.cli.progress import progress
 from koala_middleware.config.settings import KoalaConfig
-from koala_middleware.delivery.relay.pump import Source, pump
+from koala_middleware.delivery.relay.pump import pump
 from koala_middleware.delivery.relay.relay import Relay
+from koala_middleware.delivery.relay.source import Source
 from koala_middleware.errors import KoalaConfigError
 
 
@@ -39,9 +40,9 @@ def relay_from_broker(arguments: argparse.Namespace) -> int:
 def source_of(config: KoalaConfig) -> Source:
     """Loads nothing of the other kinds."""
     if config.transport == "kafka":
-        from koala_middleware.delivery.transports.kafka import KafkaSource  # noqa: PLC0415  (see above)
+        from koala_middleware.delivery.relay.kafka_source import KafkaSource  # noqa: PLC0415  (see above)
 
         return KafkaSource(config)
-    from koala_middleware.delivery.transports.redis import RedisSource  # noqa: PLC0415
+    from koala_middleware.delivery.relay.redis_source import RedisSource  # noqa: PLC0415
 
     return RedisSource(config)

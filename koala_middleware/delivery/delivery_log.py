@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from koala_middleware.delivery.outbox import counters
 from koala_middleware.delivery.report import DeliveryStats
 from koala_middleware.delivery.sending.circuit_breaker import Change
-from koala_middleware.delivery.transports.answers import Answer, what_to_do
+from koala_middleware.delivery.transports.answers import Answer, advice
 
 log = logging.getLogger("koala_middleware")
 
@@ -70,7 +70,7 @@ class Logbook:
             self._endpoint,
             answer.summary,
             stats.waiting,
-            what_to_do(answer, self._endpoint),
+            advice(answer, self._endpoint),
         )
 
     def _say_outage(self, outage: _Outage, stats: DeliveryStats) -> None:

@@ -55,10 +55,10 @@ def prepare(config: KoalaConfig) -> None:
     """Loads what delivers while the app starts, so that no request has to share the time it takes; nor does who
     only imports the package: half of its import was this."""
     from koala_middleware.delivery.sending import sender  # noqa: F401, PLC0415  (see above)
-    from koala_middleware.delivery.transports import base as transport  # noqa: PLC0415  (see above)
+    from koala_middleware.delivery.transports import choosing  # noqa: PLC0415  (see above)
 
     if config.delivery != "relay":
-        transport.prepare(config)
+        choosing.prepare(config)
 
 
 def sender_for(config: KoalaConfig) -> Sender:

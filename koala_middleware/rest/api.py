@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from koala_middleware.config.settings import KoalaConfig
-from koala_middleware.delivery.transports.answers import SUSPENDED, Answer, Verdict, verdict, what_to_do
-from koala_middleware.delivery.transports.untraced import uninstrumented
+from koala_middleware.delivery.transports.answers import SUSPENDED, Answer, Verdict, advice, verdict
+from koala_middleware.delivery.transports.untraced import untraced
 from koala_middleware.errors import KoalaApiError
 from koala_middleware.payload.values.serialization import to_json
 
@@ -90,7 +90,7 @@ class Api:
             KoalaApiError: no answer by then, or one that is no success.
         """
         # Failures come back as values: an exception of the client would bring frames that hold the secret.
-        with uninstrumented():
+        with untraced():
             answer, content = self._exchange(method, self._base + path, deadline, body)
         if verdict(answer) is Verdict.TAKEN:
             found = _object(content)
@@ -100,20 +100,20 @@ class Api:
         raise self._error(f"{method} {self._base}{path}", answer)
 
     def _error(self, call: str, answer: Answer) -> KoalaApiError:
-        advice = ""
+        hint = ""
         if answer.status is None or verdict(answer) is Verdict.TAKEN:
             said = answer.error
         else:
             said = answer.summary
             if verdict(answer) is Verdict.HOLD:
-                advice = f": {self._advice(answer)}"
+                hint = f": {self._advice(answer)}"
         return KoalaApiError(
-            f"{call}: {said}{advice}", status=answer.status, temporary=verdict(answer) is Verdict.RETRY
+            f"{call}: {said}{hint}", status=answer.status, temporary=verdict(answer) is Verdict.RETRY
         )
 
     def _advice(self, answer: Answer) -> str:
         if self._bearer is None:
-            return what_to_do(answer, self._base)
+            return advice(answer, self._base)
         return "check KOALA_SECRET_API_KEY, and that KOALA_APP_ENDPOINT is a server that takes it"
 
     def _exchange(self, method: str, url: str, deadline: float, body: object) -> tuple[Answer, bytes]:

@@ -20,7 +20,7 @@ from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.outbox.memory import MemoryOutbox
 from koala_middleware.delivery.sending.sender import Sender
 from koala_middleware.delivery.sending.threads import Bell, Pause
-from koala_middleware.delivery.transports.base import transport_for
+from koala_middleware.delivery.transports.choosing import transport_for
 from koala_middleware.protocol.batches import Batch
 
 MakeBatch = Callable[..., Batch]

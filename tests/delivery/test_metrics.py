@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from koala_middleware import KoalaClient
 from koala_middleware.delivery import Delivery
-from koala_middleware.delivery.transports.untraced import uninstrumented
+from koala_middleware.delivery.transports.untraced import untraced
 from koala_middleware.metrics import to_opentelemetry, to_prometheus
 from koala_middleware.protocol.batches import Batch
 
@@ -74,7 +74,7 @@ def test_opentelemetry_sees_the_same(delivery: Delivery) -> None:
 
 def test_opentelemetrys_instrumentations_are_told_to_look_away() -> None:
     assert context.get_value("suppress_instrumentation") is None
-    with uninstrumented():
+    with untraced():
         assert context.get_value("suppress_instrumentation") is True
         assert context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY) is True
     assert context.get_value("suppress_instrumentation") is None

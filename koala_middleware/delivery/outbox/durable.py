@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from weakref import finalize
 
-from koala_middleware.delivery.delivery_log import log
 from koala_middleware.delivery.outbox import counters
 from koala_middleware.delivery.outbox.memory import MemoryOutbox, owns
 from koala_middleware.delivery.outbox.purging import known_in, notes, purge_directory
@@ -27,6 +26,7 @@ from koala_middleware.delivery.outbox.spool import READ_BYTES, Full, Spool, slot
 from koala_middleware.delivery.report import DeliveryStats
 from koala_middleware.delivery.schedule.lanes import Parcel, Waiting
 from koala_middleware.delivery.schedule.purge_targets import People
+from koala_middleware.log_once import logger
 from koala_middleware.protocol.batches import Batch
 
 WINDOW = 1000  # entries in memory: so many fresh ones, and so many of those behind
@@ -185,7 +185,7 @@ class DurableOutbox(MemoryOutbox):
         try:
             self._spool.keep_refused(items, reason)
         except (Full, OSError) as trouble:
-            log.error("Koala: %d refused entries could not be kept aside: %s", len(items), trouble)
+            logger.error("Koala: %d refused entries could not be kept aside: %s", len(items), trouble)
 
     def _write(self, batch: Batch, at: float) -> None:
         """Under the spool's lock, so that the inbox gets everything in the order of the files."""
@@ -415,13 +415,13 @@ class DurableOutbox(MemoryOutbox):
         trouble, said = self._trouble, self._trouble_said
         self._trouble_said = trouble is not None
         if trouble is not None and not said:
-            log.error(
+            logger.error(
                 "Koala: the outbox %s cannot be used (%s); entries wait in memory until it can.",
                 self._spool.directory,
                 trouble.strerror or type(trouble).__name__,
             )
         elif trouble is None and said:
-            log.warning("Koala: the outbox %s can be used again.", self._spool.directory)
+            logger.warning("Koala: the outbox %s can be used again.", self._spool.directory)
 
 
 def _only_here(items: list[Waiting]) -> list[Waiting]:

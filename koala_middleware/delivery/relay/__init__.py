@@ -1,4 +1,4 @@
-"""Taking batches out of a broker and delivering them.
+"""Takes batches out of a broker and delivers them.
 
-Must not be loaded by an app; the relay command and workers use it.
+Used by the relay command and by Celery workers; an app does not load it.
 """

@@ -22,7 +22,8 @@ from koala_middleware.delivery.sending.circuit_breaker import Gate
 from koala_middleware.delivery.sending.hook import Hook
 from koala_middleware.delivery.sending.threads import TEND, Bell, Crew, Pause
 from koala_middleware.delivery.sending.worker import Worker
-from koala_middleware.delivery.transports.base import Transport, destination, transport_for
+from koala_middleware.delivery.transports.base import Transport
+from koala_middleware.delivery.transports.choosing import destination, transport_for
 from koala_middleware.protocol.batches import Batch
 
 MEMORY_BYTES = 16 * 1024 * 1024

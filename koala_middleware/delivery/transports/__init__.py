@@ -1,4 +1,4 @@
-"""Handing batches in: to the endpoint over HTTP, or to a broker.
+"""Hands a batch to the endpoint over HTTP, or to a broker, and says what came back.
 
-Must not know an outbox, or what becomes of a batch that is refused.
+Must not know the outbox, or what is done with an answer.
 """

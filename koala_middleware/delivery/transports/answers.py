@@ -1,7 +1,6 @@
-"""What an answer of the endpoint means for the batch that was sent. Pure: status and error text in,
-verdict out.
+"""What an answer means for the batch that was sent: the protocol's table of errors.
 
-Must not know how a batch travels, nor what is done about a verdict.
+Pure functions. Must not know how a batch is sent, or what is done about a verdict.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
+from koala_middleware.delivery.transports import failures
+
 SUSPENDED = "Koala ingest suspended"
 LONGEST_RETRY_AFTER = 300.0  # seconds; an endpoint that asks for more is asked again sooner
-
-CUT = "connection lost"
-SILENT = "no answer in time"
 
 _NOT_NOW = frozenset({408, 425, 429})
 _WRONG_KEY = frozenset({401, 403, 407})
@@ -25,20 +23,20 @@ class Verdict(Enum):
     """What to do with the batch."""
 
     TAKEN = "taken"
-    RETRY = "retry"  # later, unchanged
-    REFUSED = "refused"  # never again unchanged; smaller parts of it may do
-    TOO_LARGE = "too large"  # in smaller parts
-    HOLD = "hold"  # a matter of configuration, not of data: keep everything, ask rarely
+    RETRY = "retry"  # send it again later, unchanged
+    REFUSED = "refused"  # never send it again unchanged; parts of it may be taken
+    TOO_LARGE = "too large"  # send it in parts
+    HOLD = "hold"  # the configuration is wrong, not the data: keep everything, ask rarely
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one POST, or why nothing did.
+    """The answer to one POST, or why there was none.
 
     Attributes:
         status: HTTP status; None when there was no answer.
-        error: The answer's own `error` text, or the kind of failure ("connection refused"). The endpoint may
-            repeat data in it, so it is kept with refused entries but never logged.
+        error: The `error` text of the answer, or one of the words in `failures`. The endpoint may repeat data in
+            it, so it is kept with refused entries but never logged.
         retry_after: Seconds that the endpoint asks to wait.
     """
 
@@ -56,19 +54,19 @@ class Answer:
 
     @property
     def may_have_it(self) -> bool:
-        """There was no answer, but the request may have been taken."""
-        return self.status is None and self.error in {CUT, SILENT}
+        """There was no answer, but the endpoint may have taken the batch."""
+        return self.status is None and self.error in failures.REQUEST_WAS_SENT
 
     @property
     def summary(self) -> str:
-        """The same in words that hold nobody's data."""
+        """The answer in words for the log, without personal data."""
         if self.status is None:
             return self.error
         return f'400 "{SUSPENDED}"' if self.suspended else f"HTTP {self.status}"
 
 
 def verdict(answer: Answer) -> Verdict:
-    """The protocol's table of errors."""
+    """Returns what the protocol says to do after this answer."""
     status = answer.status
     if answer.taken:
         return Verdict.TAKEN
@@ -81,12 +79,12 @@ def verdict(answer: Answer) -> Verdict:
 
 
 def whole_batch_refused(answer: Answer) -> bool:
-    """The answer is about the address, not about an entry: no smaller part would do better."""
+    """The answer is about the address, not about an entry: parts of the batch would be refused as well."""
     return answer.status in {404, 405}
 
 
-def what_to_do(answer: Answer, endpoint: str) -> str:
-    """Advice for a held outbox."""
+def advice(answer: Answer, endpoint: str) -> str:
+    """Tells whoever reads the log how to end a HOLD."""
     if answer.suspended:
         return "the hosted service is closed; set KOALA_ENDPOINT to a collector that runs"
     if answer.status is not None and 300 <= answer.status < 400:
@@ -95,7 +93,7 @@ def what_to_do(answer: Answer, endpoint: str) -> str:
 
 
 def retry_after(header: str | None, now: float | None = None) -> float | None:
-    """Seconds to wait, from a Retry-After header in seconds or as a date; None where there is none to use.
+    """Parses a Retry-After header: seconds or a date. Returns seconds to wait, None without a usable header.
 
     Args:
         now: Seconds since the epoch; the clock's when None.

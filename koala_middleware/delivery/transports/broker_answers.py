@@ -1,29 +1,25 @@
-"""What a broker's word on a batch means: taken, or what went wrong, in words that hold no address and nobody's
-data."""
+"""Answers for batches that were handed to a broker. Must not know any broker's client."""
 
 from __future__ import annotations
 
-from koala_middleware.delivery.transports.answers import CUT, SILENT, Answer
+from koala_middleware.delivery.transports import failures
+from koala_middleware.delivery.transports.answers import Answer
 
-TAKEN = Answer(202)
-TOO_LARGE = Answer(413)  # for this broker: smaller parts may do
-
-
-class BrokerAwayError(Exception):
-    """The broker cannot be asked now. The message is the kind of failure."""
+ACCEPTED = Answer(202)
+TOO_LARGE = Answer(413)  # for this broker; parts of the batch may be accepted
 
 
-def kind_of(error: Exception, *, sent: bool) -> str:
-    """The kind of a client's exception; each client has its own.
+def failure_of(error: Exception, *, sent: bool) -> str:
+    """Translates an exception of a broker's client into one of the words in `failures`.
 
     Args:
-        sent: A message was on its way, so the broker may have it.
+        sent: The message was on its way, so the broker may have it.
     """
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
     if isinstance(cause, ConnectionRefusedError) or "Connection refused" in str(cause):
-        return "connection refused"
+        return failures.CONNECTION_REFUSED
     if isinstance(cause, TimeoutError) or type(cause).__name__ == "TimeoutError":
-        return SILENT if sent else "no connection in time"
+        return failures.NO_ANSWER if sent else failures.CONNECT_TIMEOUT
     if isinstance(cause, OSError) or type(cause).__name__ == "ConnectionError":
-        return CUT if sent else "no connection"
+        return failures.CONNECTION_LOST if sent else failures.NO_CONNECTION
     return type(cause).__name__

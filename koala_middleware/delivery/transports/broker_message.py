@@ -1,6 +1,6 @@
-"""What a broker carries: a batch as the body of its POST, and the key of the workspace it goes to.
+"""The message that a broker carries: a batch as the body of its POST, and the public API key.
 
-Whoever else reads the queue finds the protocol's own JSON. Must not know any broker.
+The body is the protocol's JSON, so that other programs can read the queue. Must not know any broker.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _NAMES = frozenset({"profile_id", "email", "domain", "account_id"})
 
 
 class NotABatchError(ValueError):
-    """A message that this package did not write, or that was damaged on its way."""
+    """The message was not written by this package, or was damaged on its way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Attributes: `person` decides the shard, so that one person's batches stay in order."""
+    """Attributes: `subject_key` decides the shard, so that the batches of one person stay in order."""
 
     public_api_key: str
-    person: str
+    subject_key: str
     body: bytes
 
     @classmethod
@@ -33,19 +33,19 @@ class Message:
         return cls(config.public_api_key, batch.subject.key, request_body(batch))
 
     def shard(self, shards: int) -> int:
-        return crc32(self.person.encode("utf-8", "surrogatepass")) % shards
+        return crc32(self.subject_key.encode("utf-8", "surrogatepass")) % shards
 
 
-def batch_in(body: bytes | str) -> Batch:
-    """The batch that a message's body says.
+def batch_from(body: bytes | str) -> Batch:
+    """Parses the body of a message.
 
     Raises:
-        NotABatchError: it says none.
+        NotABatchError: it holds no batch.
     """
     try:
-        said = json.loads(body)
-        if not isinstance(said, dict) or not _NAMES & said.keys():
-            raise NotABatchError("it names nobody")
-        return batch_from_json(said)
+        content = json.loads(body)
+        if not isinstance(content, dict) or not _NAMES & content.keys():
+            raise NotABatchError("it names no person and no account")
+        return batch_from_json(content)
     except (ValueError, TypeError) as error:
         raise NotABatchError(type(error).__name__) from None

@@ -13,17 +13,9 @@ from pathlib import Path
 import pycurl
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 
-from koala_middleware.delivery.transports.answers import CUT, SILENT
-from koala_middleware.delivery.transports.connection import (
-    LATE,
-    REFUSED,
-    UNKNOWN_HOST,
-    UNREACHABLE,
-    UNREADABLE,
-    UNTRUSTED,
-    Reply,
-)
-from koala_middleware.delivery.transports.environment import Environment, environment
+from koala_middleware.delivery.transports import failures
+from koala_middleware.delivery.transports.connection import Response
+from koala_middleware.delivery.transports.environment import Environment, read_environment
 from koala_middleware.errors import KoalaConfigError
 
 if not hasattr(pycurl, "RETRY_AFTER"):  # while the app starts, rather than at an endpoint's first 429
@@ -41,16 +33,16 @@ _TLS_FAILURES = (
     pycurl.E_SSL_INVALIDCERTSTATUS,
 )
 _WORDS = {
-    pycurl.E_COULDNT_RESOLVE_HOST: UNKNOWN_HOST,
-    pycurl.E_COULDNT_RESOLVE_PROXY: UNKNOWN_HOST,
-    pycurl.E_BAD_CONTENT_ENCODING: UNREADABLE,
-    pycurl.E_GOT_NOTHING: CUT,
-    pycurl.E_SEND_ERROR: CUT,
-    pycurl.E_RECV_ERROR: CUT,
-    pycurl.E_PARTIAL_FILE: CUT,
-    pycurl.E_FTP_WEIRD_SERVER_REPLY: CUT,  # of any server
-    pycurl.E_UNSUPPORTED_PROTOCOL: CUT,  # no HTTP at all
-    **dict.fromkeys(_TLS_FAILURES, UNTRUSTED),
+    pycurl.E_COULDNT_RESOLVE_HOST: failures.HOST_NOT_FOUND,
+    pycurl.E_COULDNT_RESOLVE_PROXY: failures.HOST_NOT_FOUND,
+    pycurl.E_BAD_CONTENT_ENCODING: failures.UNREADABLE_ANSWER,
+    pycurl.E_GOT_NOTHING: failures.CONNECTION_LOST,
+    pycurl.E_SEND_ERROR: failures.CONNECTION_LOST,
+    pycurl.E_RECV_ERROR: failures.CONNECTION_LOST,
+    pycurl.E_PARTIAL_FILE: failures.CONNECTION_LOST,
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: failures.CONNECTION_LOST,  # of any server
+    pycurl.E_UNSUPPORTED_PROTOCOL: failures.CONNECTION_LOST,  # no HTTP at all
+    **dict.fromkeys(_TLS_FAILURES, failures.TLS_FAILURE),
 }
 
 
@@ -58,7 +50,7 @@ class CurlConnection:
     """To one endpoint, for one thread at a time: one handle, which keeps one connection."""
 
     def __init__(self, endpoint: str) -> None:
-        around = environment(endpoint)
+        around = read_environment(endpoint)
         self._endpoint = str(around.request.url).rstrip("/")
         self._handle = _handle(around)
         self._handle.setopt(pycurl.WRITEFUNCTION, self._take)
@@ -67,25 +59,25 @@ class CurlConnection:
         self._room = 0
         self.reused = False
 
-    def ask(
+    def request(
         self,
         path: str,
         headers: Mapping[str, str],
         timeout: float,
         *,
         body: bytes | None = None,
-        most: int,
-    ) -> Reply | str:
+        max_bytes: int,
+    ) -> Response | str:
         """Takes `timeout` seconds at most, from connecting to the answer's last byte; longer for a large body."""
         self._set(path, headers, timeout, body)
-        self._content, self._room = [], most
+        self._content, self._room = [], max_bytes
         try:
             self._handle.perform()
         except pycurl.error as error:
             if self._room >= 0:  # else it was us who had enough
                 return self._in_words(int(error.args[0]))
         wait = self._handle.getinfo(pycurl.RETRY_AFTER)
-        return Reply(
+        return Response(
             self._handle.getinfo(pycurl.RESPONSE_CODE), str(wait) if wait else None, b"".join(self._content)
         )
 
@@ -118,10 +110,12 @@ class CurlConnection:
         # libcurl has asked again itself where an old connection was cut before it said anything.
         self.reused = self._handle.getinfo(pycurl.NUM_CONNECTS) == 0
         if code == pycurl.E_OPERATION_TIMEDOUT:
-            return SILENT if self._handle.getinfo(pycurl.REQUEST_SIZE) else LATE
+            return (
+                failures.NO_ANSWER if self._handle.getinfo(pycurl.REQUEST_SIZE) else failures.CONNECT_TIMEOUT
+            )
         if code == pycurl.E_COULDNT_CONNECT:
             refused = self._handle.getinfo(pycurl.OS_ERRNO) == errno.ECONNREFUSED
-            return REFUSED if refused else UNREACHABLE
+            return failures.CONNECTION_REFUSED if refused else failures.NO_CONNECTION
         return _WORDS.get(code, f"libcurl's error {code}")
 
 
@@ -136,7 +130,7 @@ def _handle(around: Environment) -> pycurl.Curl:
     handle.setopt(pycurl.ACCEPT_ENCODING, "identity")  # but what comes in gzip is decoded
     handle.setopt(pycurl.PROXY, select_proxy(str(around.request.url), around.proxies) or "")
     handle.setopt(pycurl.NOPROXY, "")  # it is asked already, in `requests`' reading
-    _believe(handle, around.authorities or DEFAULT_CA_BUNDLE_PATH)
+    _believe(handle, around.ca_bundle or DEFAULT_CA_BUNDLE_PATH)
     return handle
 
 

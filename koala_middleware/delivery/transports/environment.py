@@ -1,5 +1,4 @@
-"""Which proxy and which CA bundle the environment asks for, as `requests` reads it: one reading for every kind of
-connection.
+"""Reads from the environment which proxy and which CA bundle to use, as `requests` does.
 
 Must not know how a connection is made.
 """
@@ -13,20 +12,20 @@ import requests
 
 class Environment(NamedTuple):
     """Attributes:
-    request: Its URL is the endpoint's, in the letters that go over the wire.
-    proxies: By scheme, for `requests.utils.select_proxy`; none where the environment excepts the endpoint.
-    authorities: A file or directory of theirs; None: those that `requests` brings.
+    request: Its URL is the endpoint's, encoded as it is sent.
+    proxies: By scheme, for `requests.utils.select_proxy`; empty where NO_PROXY excludes the endpoint.
+    ca_bundle: A file or directory of certificates; None for the bundle that `requests` brings.
     """
 
     request: requests.PreparedRequest
     proxies: dict[str, str]
-    authorities: str | None
+    ca_bundle: str | None
 
 
-def environment(endpoint: str) -> Environment:
+def read_environment(endpoint: str) -> Environment:
     with requests.Session() as session:
-        asked = session.merge_environment_settings(endpoint, {}, None, None, None)
+        settings = session.merge_environment_settings(endpoint, {}, None, None, None)
     # Not prepared by the session: that would look for a password in ~/.netrc.
     request = requests.Request("POST", endpoint).prepare()
-    verify = asked["verify"]
-    return Environment(request, dict(asked["proxies"]), verify if isinstance(verify, str) else None)
+    verify = settings["verify"]
+    return Environment(request, dict(settings["proxies"]), verify if isinstance(verify, str) else None)

@@ -1,6 +1,6 @@
-"""The transport over HTTP: one POST to the endpoint over a kept connection, and its answer in a few words.
+"""The HTTP transport: POSTs batches to the endpoint over a kept connection.
 
-Must not know outboxes or retries, nor who makes connections: pool.py or curl.py.
+Must not know outboxes or retries, or which library makes connections.
 """
 
 from __future__ import annotations
@@ -8,37 +8,35 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.gil import paced
-from koala_middleware.delivery.transports.answers import CUT, Answer, retry_after
-from koala_middleware.delivery.transports.connection import UNTRUSTED, Connection, Reply
-from koala_middleware.delivery.transports.untraced import uninstrumented
+from koala_middleware.delivery.transports import failures
+from koala_middleware.delivery.transports.answers import Answer, retry_after
+from koala_middleware.delivery.transports.connecting import connector
+from koala_middleware.delivery.transports.connection import Connection, Response
+from koala_middleware.delivery.transports.untraced import untraced
 from koala_middleware.protocol.batches import Batch
 from koala_middleware.protocol.bodies import bulk_body, request_body
 from koala_middleware.protocol.paths import bootstrap_path, bulk_path
 
-_ANSWER_BYTES = 64 * 1024  # more than any answer of the protocol; what is longer is not read
+_ANSWER_BYTES = 64 * 1024  # longer than any answer of the protocol; the rest is not read
 _BULK_ANSWER_BYTES = 1024 * 1024
 _ERROR_LENGTH = 300
 _GZIP = 16 + zlib.MAX_WBITS
-_TAKEN = Answer(HTTPStatus.OK)  # what nearly every answer is
-_TAKEN_LINE = {"status": 200}  # and nearly every line of a bulk's: compared, not taken apart
-_FASTEST = 1  # of zlib's levels: batches are so alike that the others gain little and cost much
+_TAKEN = Answer(HTTPStatus.OK)
+_TAKEN_LINE = {"status": 200}  # nearly every line of a bulk's answer
+_FASTEST = 1  # zlib's level: batches are so alike that higher levels gain little and cost much
 
 
 class HttpTransport:
-    """One connection, for one thread at a time.
+    """One connection, for one thread at a time."""
 
-    Args:
-        connect: Opens a connection to the endpoint of the settings.
-    """
-
-    def __init__(self, config: KoalaConfig, connect: Callable[[str], Connection]) -> None:
-        self._connect = connect
+    def __init__(self, config: KoalaConfig) -> None:
+        self._connect = connector(config.transport)
         self._endpoint = config.endpoint
         self._public_api_key = config.public_api_key
         self._headers = {"User-Agent": config.user_agent}
@@ -47,76 +45,80 @@ class HttpTransport:
         self._connection: Connection | None = None
 
     def send(self, batch: Batch, timeout: float) -> Answer:
-        """One POST and its answer."""
+        """Sends one POST and returns its answer."""
         path = batch.subject.path(self._public_api_key)
-        return _answer(self._ask(path, self._json, timeout, request_body(batch)))
+        return _answer(self._request(path, self._json, timeout, request_body(batch)))
 
     def takes_bulk(self, timeout: float) -> bool:
-        """Whether the endpoint's bootstrap offers it. False, too, where there is no such answer."""
-        reply = self._ask(bootstrap_path(self._public_api_key), self._headers, timeout)
-        if isinstance(reply, str) or reply.status != HTTPStatus.OK:
+        """Returns whether the endpoint's bootstrap offers bulk; False where it has no bootstrap."""
+        response = self._request(bootstrap_path(self._public_api_key), self._headers, timeout)
+        if isinstance(response, str) or response.status != HTTPStatus.OK:
             return False
-        return _object(reply.content).get("bulk") is True
+        return _object(response.content).get("bulk") is True
 
     def send_bulk(self, batches: Sequence[Batch], timeout: float) -> Answer | list[Answer]:
-        """One POST for all of them: an answer for each, or one where the whole request got another."""
+        """Sends one POST for all batches."""
         body = _gzipped(bulk_body(paced(batches)))
-        reply = self._ask(bulk_path(self._public_api_key), self._bulk, timeout, body)
-        if not isinstance(reply, str) and reply.status == HTTPStatus.MULTI_STATUS:
-            return _answers(reply, len(batches)) or _answer(reply)
-        return _answer(reply)
+        response = self._request(bulk_path(self._public_api_key), self._bulk, timeout, body)
+        if not isinstance(response, str) and response.status == HTTPStatus.MULTI_STATUS:
+            return _answers(response, len(batches)) or _answer(response)
+        return _answer(response)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
-    def _ask(
+    def _request(
         self, path: str, headers: dict[str, str], timeout: float, body: bytes | None = None
-    ) -> Reply | str:
-        """What was answered, or why nothing was."""
-        most = _BULK_ANSWER_BYTES if headers is self._bulk else _ANSWER_BYTES
-        with uninstrumented():
+    ) -> Response | str:
+        """Returns the response, or why there is none."""
+        max_bytes = _BULK_ANSWER_BYTES if headers is self._bulk else _ANSWER_BYTES
+        with untraced():
             try:
-                reply = self._try(path, headers, timeout, body, most)
+                response = self._try(path, headers, timeout, body, max_bytes)
             except OSError:  # no CA bundle where the environment says it is
-                reply = UNTRUSTED
+                response = failures.TLS_FAILURE
             except Exception as error:  # noqa: BLE001  (a proxy setting, a decoder: whatever it is, the entries stay)
-                reply = type(error).__name__
-        if isinstance(reply, str):
+                response = type(error).__name__
+        if isinstance(response, str):
             self.close()
-        return reply
+        return response
 
     def _try(
-        self, path: str, headers: dict[str, str], timeout: float, body: bytes | None, most: int
-    ) -> Reply | str:
+        self, path: str, headers: dict[str, str], timeout: float, body: bytes | None, max_bytes: int
+    ) -> Response | str:
         deadline = time.monotonic() + timeout
         connection = self._connection = self._connection or self._connect(self._endpoint)
-        reply = connection.ask(path, headers, timeout, body=body, most=most)
-        # The endpoint may close a kept connection at the moment we use it: that is no outage.
-        if reply == CUT and connection.reused and (left := deadline - time.monotonic()) > 0:
-            reply = connection.ask(path, headers, left, body=body, most=most)
-        return reply
+        response = connection.request(path, headers, timeout, body=body, max_bytes=max_bytes)
+        # The endpoint may close a kept connection just as it is used: that is no outage.
+        if (
+            response == failures.CONNECTION_LOST
+            and connection.reused
+            and (left := deadline - time.monotonic()) > 0
+        ):
+            response = connection.request(path, headers, left, body=body, max_bytes=max_bytes)
+        return response
 
 
 def _gzipped(body: bytes) -> bytes:
-    # In one call: each lets go of the interpreter, and waits for a busy app to get it back.
+    # One call: each releases the GIL, and waits for a busy app to get it back.
     return zlib.compress(body, _FASTEST, _GZIP)
 
 
-def _answer(reply: Reply | str) -> Answer:
-    if isinstance(reply, str):
-        return Answer(None, reply)
-    if reply.status == HTTPStatus.OK and reply.retry_after is None:
+def _answer(response: Response | str) -> Answer:
+    if isinstance(response, str):
+        return Answer(None, response)
+    if response.status == HTTPStatus.OK and response.retry_after is None:
         return _TAKEN
-    error = "" if reply.status < HTTPStatus.BAD_REQUEST else _error_of(_object(reply.content))
-    return Answer(reply.status, error, retry_after(reply.retry_after))
+    error = "" if response.status < HTTPStatus.BAD_REQUEST else _error_of(_object(response.content))
+    return Answer(response.status, error, retry_after(response.retry_after))
 
 
-def _answers(reply: Reply, expected: int) -> list[Answer]:
-    """Each line's answer; none at all where they are not as many as the lines, or unlike the protocol's."""
-    lines = _object(reply.content).get("answers")
-    wait = retry_after(reply.retry_after)
+def _answers(response: Response, expected: int) -> list[Answer]:
+    """Returns the answer for each batch; an empty list where the body is not the protocol's."""
+    lines = _object(response.content).get("answers")
+    wait = retry_after(response.retry_after)
     try:
         answers = [
             _TAKEN if line == _TAKEN_LINE else Answer(int(line["status"]), _error_of(line), wait)
@@ -128,7 +130,7 @@ def _answers(reply: Reply, expected: int) -> list[Answer]:
 
 
 def _object(content: bytes) -> dict[str, Any]:
-    """The JSON object in an answer; empty for anything else."""
+    """Returns the JSON object in a response; an empty one for anything else."""
     try:
         answer = json.loads(content)
     except ValueError:
@@ -137,6 +139,6 @@ def _object(content: bytes) -> dict[str, Any]:
 
 
 def _error_of(answer: dict[str, Any]) -> str:
-    """The protocol's `{"error": …}`, shortened."""
+    """Returns the protocol's `{"error": …}`, shortened."""
     error = answer.get("error")
     return error[:_ERROR_LENGTH] if isinstance(error, str) else ""

@@ -19,17 +19,9 @@ from requests.adapters import HTTPAdapter
 from urllib3 import exceptions as known
 from urllib3.util import is_connection_dropped
 
-from koala_middleware.delivery.transports.answers import CUT, SILENT
-from koala_middleware.delivery.transports.connection import (
-    LATE,
-    REFUSED,
-    UNKNOWN_HOST,
-    UNREACHABLE,
-    UNREADABLE,
-    UNTRUSTED,
-    Reply,
-)
-from koala_middleware.delivery.transports.environment import environment
+from koala_middleware.delivery.transports import failures
+from koala_middleware.delivery.transports.connection import Response
+from koala_middleware.delivery.transports.environment import read_environment
 
 if TYPE_CHECKING:
     from queue import LifoQueue
@@ -42,25 +34,25 @@ if TYPE_CHECKING:
 
 # The first that fits: some of these are kinds of others.
 _WORDS: dict[type[Exception], str] = {
-    known.ConnectTimeoutError: LATE,
-    known.TimeoutError: SILENT,
-    known.SSLError: UNTRUSTED,
-    known.DecodeError: UNREADABLE,
-    known.ProtocolError: CUT,
-    known.ProxyError: UNREACHABLE,  # it made no tunnel: nothing went further
-    TimeoutError: SILENT,
-    http.client.HTTPException: CUT,
-    OSError: CUT,
+    known.ConnectTimeoutError: failures.CONNECT_TIMEOUT,
+    known.TimeoutError: failures.NO_ANSWER,
+    known.SSLError: failures.TLS_FAILURE,
+    known.DecodeError: failures.UNREADABLE_ANSWER,
+    known.ProtocolError: failures.CONNECTION_LOST,
+    known.ProxyError: failures.NO_CONNECTION,  # it made no tunnel: nothing went further
+    TimeoutError: failures.NO_ANSWER,
+    http.client.HTTPException: failures.CONNECTION_LOST,
+    OSError: failures.CONNECTION_LOST,
 }
 
 
-class PooledConnection(HTTPAdapter):
+class RequestsConnection(HTTPAdapter):
     """To one endpoint, for one thread at a time: a pool of one."""
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1)
-        request, proxies, authorities = environment(endpoint)
-        verify = authorities or True
+        request, proxies, ca_bundle = read_environment(endpoint)
+        verify = ca_bundle or True
         pool = self.get_connection_with_tls_context(request, verify, proxies)
         self.cert_verify(pool, endpoint, verify, None)  # type: ignore[no-untyped-call]  # has no stub
         self._pool = cast("HTTPConnectionPool", pool)
@@ -73,15 +65,15 @@ class PooledConnection(HTTPAdapter):
         self._kept: HTTPConnection | None = None
         self.reused = False
 
-    def ask(
+    def request(
         self,
         path: str,
         headers: Mapping[str, str],
         timeout: float,
         *,
         body: bytes | None = None,
-        most: int,
-    ) -> Reply | str:
+        max_bytes: int,
+    ) -> Response | str:
         """Waits `timeout` seconds at most to connect, and again whenever the answer does not go on."""
         kept = self._still_open()
         self.reused = kept is not None
@@ -89,13 +81,13 @@ class PooledConnection(HTTPAdapter):
         what = (method, url, body, {**headers, **self._for_proxy})
         try:
             if kept is None:
-                response, content = self._first(what, timeout, most)
+                response, content = self._first(what, timeout, max_bytes)
             else:
-                response, content = _again(kept, what, timeout, most)
+                response, content = _again(kept, what, timeout, max_bytes)
         except (known.HTTPError, http.client.HTTPException, OSError) as error:
             return _in_words(error)
         self._kept = kept or self._opened()
-        return Reply(response.status, response.headers.get("Retry-After"), content)
+        return Response(response.status, response.headers.get("Retry-After"), content)
 
     def close(self) -> None:
         kept, self._kept = self._kept, None
@@ -111,7 +103,7 @@ class PooledConnection(HTTPAdapter):
             return None
         return kept
 
-    def _first(self, what: _What, timeout: float, most: int) -> _Answered:
+    def _first(self, what: _What, timeout: float, max_bytes: int) -> _Answered:
         """Over a connection that is opened for it."""
         response = self._pool.urlopen(
             *what,
@@ -122,7 +114,7 @@ class PooledConnection(HTTPAdapter):
             preload_content=False,
         )
         try:
-            return response, _read(response, response.length_remaining, most)
+            return response, _read(response, response.length_remaining, max_bytes)
         finally:
             response.close()  # after the last byte the connection is in the pool already, and stays open
 
@@ -145,7 +137,7 @@ class _Final(http.client.HTTPResponse):
             super().begin()
 
 
-def _again(kept: HTTPConnection, what: _What, timeout: float, most: int) -> _Answered:
+def _again(kept: HTTPConnection, what: _What, timeout: float, max_bytes: int) -> _Answered:
     """Over one that is open, by the methods that urllib3's class of connections has overridden."""
     whole = False
     try:
@@ -153,9 +145,9 @@ def _again(kept: HTTPConnection, what: _What, timeout: float, most: int) -> _Ans
         http.client.HTTPConnection.request(kept, *what)
         response = http.client.HTTPConnection.getresponse(kept)
         if "Content-Encoding" in response.headers:  # we ask for none; some answer in one
-            content = _decoding(response).read(most)
+            content = _decoding(response).read(max_bytes)
         else:
-            content = _read(response, response.length, most)
+            content = _read(response, response.length, max_bytes)
         whole = response.isclosed()
     finally:
         if not whole:
@@ -163,10 +155,10 @@ def _again(kept: HTTPConnection, what: _What, timeout: float, most: int) -> _Ans
     return response, content
 
 
-def _read(answer: http.client.HTTPResponse | BaseHTTPResponse, length: int | None, most: int) -> bytes:
+def _read(answer: http.client.HTTPResponse | BaseHTTPResponse, length: int | None, max_bytes: int) -> bytes:
     # A limit is set only where an answer may need one: without it reading costs urllib3 80 µs less, and http.client
     # notices half an answer.
-    return answer.read() if length is not None and length <= most else answer.read(most)
+    return answer.read() if length is not None and length <= max_bytes else answer.read(max_bytes)
 
 
 def _decoding(response: http.client.HTTPResponse) -> BaseHTTPResponse:
@@ -176,7 +168,7 @@ def _decoding(response: http.client.HTTPResponse) -> BaseHTTPResponse:
 def _in_words(error: Exception) -> str:
     text = repr(error)
     if "NameResolution" in text or "getaddrinfo" in text:
-        return UNKNOWN_HOST
+        return failures.HOST_NOT_FOUND
     if "NewConnection" in text:
-        return REFUSED if "refused" in text else UNREACHABLE
+        return failures.CONNECTION_REFUSED if "refused" in text else failures.NO_CONNECTION
     return next((words for kind, words in _WORDS.items() if isinstance(error, kind)), type(error).__name__)

@@ -1,6 +1,6 @@
-"""Keeps our own requests out of the host's tracing: no spans, no breadcrumbs, nothing that feeds back.
+"""Keeps our own requests out of the app's tracing: no OpenTelemetry spans, no Sentry breadcrumbs.
 
-Only what is loaded already is asked to look away; nothing is imported for it.
+Imports no tracing library: only one that is loaded already has to be told.
 """
 
 from __future__ import annotations
@@ -9,27 +9,28 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 
-_INSTRUMENTATIONS = {"opentelemetry.context", "sentry_sdk"}
-_NOBODY_LOOKS = nullcontext()
+_TRACERS = {"opentelemetry.context", "sentry_sdk"}
+_NOTHING_TO_SUPPRESS = nullcontext()
 
 
-def uninstrumented() -> AbstractContextManager[None]:
-    # Most processes have none, and a stack of nothing would be a tenth of a POST.
-    return _NOBODY_LOOKS if sys.modules.keys().isdisjoint(_INSTRUMENTATIONS) else _unseen()
+def untraced() -> AbstractContextManager[None]:
+    """In this context requests are not traced."""
+    # Most processes trace nothing, and an empty stack would be a tenth of a POST's time.
+    return _NOTHING_TO_SUPPRESS if sys.modules.keys().isdisjoint(_TRACERS) else _suppressed()
 
 
 @contextmanager
-def _unseen() -> Iterator[None]:
+def _suppressed() -> Iterator[None]:
     with ExitStack() as stack:
-        # Whatever shape these libraries have by then, delivery goes on: the worst is one span too many.
+        # Whatever a later version of these libraries does, delivery goes on: at worst there is a span too many.
         with suppress(Exception):
-            _silence_opentelemetry(stack)
+            _suppress_opentelemetry(stack)
         with suppress(Exception):
-            _silence_sentry(stack)
+            _suppress_sentry(stack)
         yield
 
 
-def _silence_opentelemetry(stack: ExitStack) -> None:
+def _suppress_opentelemetry(stack: ExitStack) -> None:
     context = sys.modules.get("opentelemetry.context")
     if context is None:
         return
@@ -41,10 +42,10 @@ def _silence_opentelemetry(stack: ExitStack) -> None:
     stack.callback(context.detach, context.attach(current))
 
 
-def _silence_sentry(stack: ExitStack) -> None:
+def _suppress_sentry(stack: ExitStack) -> None:
     sentry = sys.modules.get("sentry_sdk")
     if sentry is None:
         return
-    # A scope of our own: breadcrumbs go there and vanish with it, and no transaction is there to get spans.
+    # Breadcrumbs go to a scope of our own and vanish with it; without a transaction there are no spans.
     stack.enter_context(sentry.isolation_scope())
     sentry.get_current_scope().span = None

@@ -24,7 +24,7 @@ from support.brokers import Broker, RabbitServer, RedisServer, running
 from support.chains import KINDS, Chain, Kind, chained, web_config
 from support.crowd import Crowd
 
-from koala_middleware.delivery.transports.base import transport_for
+from koala_middleware.delivery.transports.choosing import transport_for
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Person
 from koala_middleware.testing.collector import Collector

@@ -19,7 +19,8 @@ from support.workers import celery_settings, celery_worker, until
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.outbox.inspection import keys, refused_entries
-from koala_middleware.delivery.transports.celery import TASK, CeleryTransport, add_task, queue_of
+from koala_middleware.delivery.relay.celery_worker import add_task
+from koala_middleware.delivery.transports.celery import TASK, CeleryTransport, queue_of
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Person
 from koala_middleware.testing.collector import Answer, Collector
@@ -93,7 +94,7 @@ def test_a_message_given_back_in_a_long_outage_is_the_next_again(rabbit: Broker,
         for _ in range(4):
             crowd.speaks(1)
             assert delivery.flush(20).complete  # as messages of their own
-        environment["PATIENCE"] = "0.5"
+        environment["WAIT_LIMIT"] = "0.5"
         with working((command, environment), endpoint, tmp_path / "worker.log") as worker:
             until(lambda: not crowd.missing, "all is delivered")
             assert "rejected" in worker.log.read_text() or "Reject" in worker.log.read_text()
@@ -103,7 +104,7 @@ def test_a_message_given_back_in_a_long_outage_is_the_next_again(rabbit: Broker,
 def test_a_bug_of_ours_gives_the_message_back(monkeypatch: pytest.MonkeyPatch) -> None:
     app = Celery("shop", set_as_current=False)
     relay = add_task(app, KoalaConfig(public_api_key="pk_test"))
-    monkeypatch.setattr(relay, "take", lambda *_: 1 / 0)
+    monkeypatch.setattr(relay, "accept", lambda *_: 1 / 0)
     with pytest.raises(Reject) as given_back:
         app.tasks[TASK]("pk_test", "{}")
     assert vars(given_back.value)["requeue"]

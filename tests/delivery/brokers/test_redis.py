@@ -9,8 +9,9 @@ from support.brokers import Broker
 from support.workers import until
 
 from koala_middleware.config.settings import KoalaConfig
-from koala_middleware.delivery.transports import redis as redis_streams
-from koala_middleware.delivery.transports.redis import RedisSource, RedisTransport
+from koala_middleware.delivery.relay import redis_source
+from koala_middleware.delivery.relay.redis_source import RedisSource
+from koala_middleware.delivery.transports.redis import RedisTransport
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Person
 
@@ -31,7 +32,7 @@ def config(redis: Broker, request: pytest.FixtureRequest) -> KoalaConfig:
 
 @pytest.fixture
 def source(config: KoalaConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], RedisSource]]:
-    monkeypatch.setattr(redis_streams, "LEASE", LEASE)
+    monkeypatch.setattr(redis_source, "LEASE", LEASE)
     made: list[RedisSource] = []
 
     def make() -> RedisSource:
@@ -40,7 +41,7 @@ def source(config: KoalaConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
 
     yield make
     for one in made:
-        one.let_go()
+        one.release()
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def crowd(config: KoalaConfig) -> Iterator[Callable[[], None]]:
 
 def read(one: RedisSource) -> list[tuple[str, str]]:
     """Stream and place of what comes next."""
-    return [(taken.stream, taken.place) for taken in one.take(0.05)]
+    return [(message.stream, message.position) for message in one.receive(0.05)]
 
 
 def test_one_relay_alone_reads_everything(
@@ -90,10 +91,10 @@ def test_what_a_relay_leaves_unsettled_is_read_again_by_the_next_from_its_beginn
 ) -> None:
     crowd()
     first, second = source(), source()
-    messages = first.take(0.05)
+    messages = first.receive(0.05)
     first.settle(messages[:10])
-    first.let_go()
-    assert read(second) == [(one.stream, one.place) for one in messages[10:]]
+    first.release()
+    assert read(second) == [(one.stream, one.position) for one in messages[10:]]
 
 
 def test_a_relay_that_shows_no_sign_of_life_loses_its_streams_and_is_told(
@@ -102,7 +103,7 @@ def test_a_relay_that_shows_no_sign_of_life_loses_its_streams_and_is_told(
     crowd()
     asleep, awake = source(), source()
     assert len(read(asleep)) == PEOPLE
-    assert asleep.keep()
+    assert asleep.heartbeat()
     found: list[tuple[str, str]] = []
 
     def has_all() -> bool:
@@ -110,4 +111,4 @@ def test_a_relay_that_shows_no_sign_of_life_loses_its_streams_and_is_told(
         return len(found) == PEOPLE
 
     until(has_all, "the other one has taken over")
-    assert not asleep.keep()
+    assert not asleep.heartbeat()

@@ -16,7 +16,7 @@ from koala_middleware.collector import create_app
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.outbox.inspection import keys, refused_entries
 from koala_middleware.delivery.relay.relay import Relay
-from koala_middleware.delivery.transports.broker_message import Message, NotABatchError, batch_in
+from koala_middleware.delivery.transports.broker_message import Message, NotABatchError, batch_from
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Account, Person
 from koala_middleware.testing.collector import Answer, Collector
@@ -58,7 +58,7 @@ def body(person: str, *message_ids: str) -> bytes:
 )
 def test_a_batch_comes_out_of_its_message_as_it_went_in(batch: Batch) -> None:
     message = Message.of(batch, KoalaConfig(public_api_key="pk_test"))
-    assert batch_in(message.body) == batch
+    assert batch_from(message.body) == batch
 
 
 def test_one_persons_messages_share_a_shard_and_people_spread() -> None:
@@ -71,7 +71,7 @@ def test_one_persons_messages_share_a_shard_and_people_spread() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"profile_id": "ada", "events": 5}', "\ufffd"])
 def test_what_is_no_batch_is_told_apart(text: str) -> None:
     with pytest.raises(NotABatchError):
-        batch_in(text)
+        batch_from(text)
 
 
 def test_messages_are_settled_once_the_endpoint_has_them(
@@ -79,10 +79,10 @@ def test_messages_are_settled_once_the_endpoint_has_them(
 ) -> None:
     relay = relay_with()
     endpoint.hold()
-    relay.take("pk_test", body("ada", "1", "2"))
-    assert not relay.settled(0.2)
+    relay.accept("pk_test", body("ada", "1", "2"))
+    assert not relay.wait_settled(0.2)
     endpoint.release()
-    assert relay.settled(LONG)
+    assert relay.wait_settled(LONG)
     assert relay.stats()["pk_test"].delivered == 2
 
 
@@ -92,18 +92,18 @@ def test_what_left_in_bulk_is_settled_as_soon_as_that_is_answered(
     with listening(create_app(tmp_path / "koala.db")) as collector:
         relay = relay_with(endpoint=collector.url, concurrency=1)
         for number in range(200):  # while the first is on its way, the others become worth a bulk
-            relay.take("pk_test", body(f"person-{number}", str(number)))
+            relay.accept("pk_test", body(f"person-{number}", str(number)))
         began = time.monotonic()
-        assert relay.settled(600)
+        assert relay.wait_settled(600)
         assert time.monotonic() - began < 300
         assert "/web/projects/pk_test/bulk" in {kept["path"] for kept in collector.requests()}
 
 
 def test_each_key_has_its_own_path(relay_with: Callable[..., Relay], endpoint: Collector) -> None:
     relay = relay_with()
-    relay.take("pk_test", body("ada", "1"))
-    relay.take("pk_other", body("ada", "2"))
-    assert relay.settled(LONG)
+    relay.accept("pk_test", body("ada", "1"))
+    relay.accept("pk_other", body("ada", "2"))
+    assert relay.wait_settled(LONG)
     assert {request.path for request in endpoint.received} == {
         "/web/projects/pk_test/batch",
         "/web/projects/pk_other/batch",
@@ -116,8 +116,8 @@ def test_an_endpoint_that_is_away_is_asked_again_and_order_is_kept(
     relay = relay_with()
     endpoint.answer(503, Answer(429, {"Retry-After": "0"}), 500)
     for number in range(5):
-        relay.take("pk_test", body("ada", str(number)))
-    assert relay.settled(LONG)
+        relay.accept("pk_test", body("ada", str(number)))
+    assert relay.wait_settled(LONG)
     ids = [event["message_id"] for batch in endpoint.batches for event in batch["events"]]
     assert ids == ["0", "1", "2", "3", "4"]
 
@@ -127,8 +127,8 @@ def test_a_refused_entry_stands_alone_and_is_kept_aside(
 ) -> None:
     relay = relay_with(outbox=tmp_path)
     endpoint.answer(400, 400)  # all three, then the first alone
-    relay.take("pk_test", body("ada", "bad", "good", "fine"))
-    assert relay.settled(LONG)
+    relay.accept("pk_test", body("ada", "bad", "good", "fine"))
+    assert relay.wait_settled(LONG)
     assert [event["message_id"] for batch in endpoint.batches for event in batch["events"]] == [
         "good",
         "fine",
@@ -143,10 +143,10 @@ def test_what_is_handed_back_is_forgotten_and_not_counted(
 ) -> None:
     relay = relay_with()
     endpoint.answer(*[503] * 1000)
-    relay.take("pk_test", body("ada", "1"))
+    relay.accept("pk_test", body("ada", "1"))
     until(lambda: endpoint.received, "it is tried")
     relay.hand_back()
-    assert relay.settled(0)
+    assert relay.wait_settled(0)
     assert relay.stats()["pk_test"].accepted == 0
 
 
@@ -154,10 +154,10 @@ def test_a_message_that_is_no_batch_is_counted_and_said_once_without_its_words(
     relay_with: Callable[..., Relay], caplog: pytest.LogCaptureFixture
 ) -> None:
     relay = relay_with()
-    relay.take("pk_test", b'{"secret": "ada@example.com"}')
-    relay.take("no key at all", body("ada", "1"))
-    relay.take("pk_test", b"\xff")
-    assert relay.settled(0)
+    relay.accept("pk_test", b'{"secret": "ada@example.com"}')
+    relay.accept("no key at all", body("ada", "1"))
+    relay.accept("pk_test", b"\xff")
+    assert relay.wait_settled(0)
     assert relay.stats()["pk_test"].dropped == {"corrupt": 3}
     assert len([line for line in caplog.messages if "no batch" in line]) == 2  # one for each kind
     assert "ada@" not in caplog.text

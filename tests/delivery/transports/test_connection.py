@@ -22,9 +22,11 @@ import pytest
 import trustme
 
 from koala_middleware.config.settings import KoalaConfig
-from koala_middleware.delivery.transports.answers import CUT, SILENT, Answer
-from koala_middleware.delivery.transports.base import Transport, transport_for
-from koala_middleware.delivery.transports.connection import UNREADABLE, prepare
+from koala_middleware.delivery.transports.answers import Answer
+from koala_middleware.delivery.transports.base import Transport
+from koala_middleware.delivery.transports.choosing import transport_for
+from koala_middleware.delivery.transports.connecting import prepare
+from koala_middleware.delivery.transports.failures import CONNECTION_LOST, NO_ANSWER, UNREADABLE_ANSWER
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.protocol.batches import Batch
 
@@ -332,7 +334,7 @@ def test_an_answer_in_gzip_is_read(answered: Sent) -> None:
 
 def test_an_answer_that_only_says_to_be_gzip_is_none(answered: Sent) -> None:
     with serving() as endpoint:
-        assert answered(endpoint, more={"Content-Encoding": "gzip"}) == Answer(None, UNREADABLE)
+        assert answered(endpoint, more={"Content-Encoding": "gzip"}) == Answer(None, UNREADABLE_ANSWER)
 
 
 def test_an_answer_in_chunks_is_read_to_its_end(answered: Sent, sent: Sent, batch: MakeBatch) -> None:
@@ -373,28 +375,28 @@ def test_and_only_once(sent: Sent, batch: MakeBatch) -> None:
     with serving() as endpoint:
         endpoint.cuts = [False, True, True, False]
         assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)).status == 200
-        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 2)) == Answer(None, CUT)
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 2)) == Answer(None, CONNECTION_LOST)
     assert len(endpoint.bodies) == 3
 
 
 def test_a_fresh_connection_that_was_cut_is_an_outage(sent: Sent, batch: MakeBatch) -> None:
     with serving() as endpoint:
         endpoint.cuts = [True]
-        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(None, CUT)
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(None, CONNECTION_LOST)
     assert len(endpoint.bodies) == 1
 
 
 def test_half_an_answer_is_none(sent: Sent, batch: MakeBatch) -> None:
     with serving() as endpoint:
         endpoint.promised = 10
-        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(None, CUT)
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)) == Answer(None, CONNECTION_LOST)
 
 
 def test_half_an_answer_over_a_kept_connection_is_asked_for_again(sent: Sent, batch: MakeBatch) -> None:
     with serving() as endpoint:
         assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)).status == 200
         endpoint.promised = 10
-        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 2)) == Answer(None, CUT)
+        assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 2)) == Answer(None, CONNECTION_LOST)
     assert len(endpoint.bodies) == 3
 
 
@@ -418,14 +420,14 @@ def test_nobody_who_lets_us_in_is_said_as_such(sent: Sent, batch: MakeBatch) -> 
 def test_an_answer_that_does_not_come_in_time_may_still_come(answered: Sent) -> None:
     with serving() as endpoint:
         answer = answered(endpoint, timeout=0.2, promised=10, stalls=True)
-    assert answer == Answer(None, SILENT)
+    assert answer == Answer(None, NO_ANSWER)
     assert answer.may_have_it
 
 
 def test_an_endpoint_that_says_nothing_may_still_have_it(sent: Sent, batch: MakeBatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         answer = sent(f"http://127.0.0.1:{silent.getsockname()[1]}", batch("ada", 1), timeout=0.2)
-    assert answer == Answer(None, SILENT)
+    assert answer == Answer(None, NO_ANSWER)
     assert answer.may_have_it
 
 
@@ -440,7 +442,7 @@ def test_what_is_no_http_is_no_answer(sent: Sent, batch: MakeBatch) -> None:
         greeter.start()
         answer = sent(f"http://127.0.0.1:{strange.getsockname()[1]}", batch("ada", 1))
         greeter.join(10)
-    assert answer == Answer(None, CUT)
+    assert answer == Answer(None, CONNECTION_LOST)
 
 
 def greet(server: socket.socket) -> None:
@@ -542,13 +544,13 @@ def test_where_gevent_has_patched_sockets_curl_is_left_alone_and_that_is_said_on
 from gevent import monkey; monkey.patch_all()
 import logging, sys; logging.basicConfig(stream=sys.stdout, format="%(message)s")
 from koala_middleware.config.settings import KoalaConfig
-from koala_middleware.delivery.transports import base as transport
+from koala_middleware.delivery.transports import choosing
 from koala_middleware.protocol.batches import Batch
 from koala_middleware.protocol.subjects import Person
 config = KoalaConfig(public_api_key="pk_test", endpoint=sys.argv[1], transport="curl")
-transport.prepare(config)
+choosing.prepare(config)
 for _ in range(2):
-    assert transport.transport_for(config).send(Batch(Person("ada"), ()), 5.0).taken
+    assert choosing.transport_for(config).send(Batch(Person("ada"), ()), 5.0).taken
 assert "pycurl" not in sys.modules
 """
     with serving() as endpoint:

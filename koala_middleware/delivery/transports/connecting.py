@@ -1,0 +1,57 @@
+"""Chooses the library that makes HTTP connections: requests or libcurl.
+
+Both are loaded by name, when they are needed. Must not know batches, or what an answer means.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import cast
+
+from koala_middleware.delivery.transports.connection import Connection
+from koala_middleware.log_once import LogOnce
+
+# By the setting `transport`: a module of this package and its class, made from an endpoint's URL.
+_CONNECTIONS = {
+    "http": ("requests_connection", "RequestsConnection"),
+    "curl": ("curl_connection", "CurlConnection"),
+}
+_log_once = LogOnce()
+
+
+def connector(transport: str) -> Callable[[str], Connection]:
+    """Returns what opens a connection to an endpoint. Loads its library, which takes 100 ms.
+
+    Args:
+        transport: "http" or "curl".
+    """
+    module, name = _CONNECTIONS["http" if _would_block_greenlets(transport) else transport]
+    kind = getattr(import_module(f"{__package__}.{module}"), name)
+    return cast("Callable[[str], Connection]", kind)
+
+
+def prepare(transport: str) -> None:
+    """Loads the library while the app starts, so that no request waits for it.
+
+    Not where gevent is about to patch sockets: what is loaded before that stays unpatched.
+    """
+    if "gevent" not in sys.modules or _gevent_has_patched_sockets():
+        connector(transport)
+
+
+def _would_block_greenlets(transport: str) -> bool:
+    """libcurl waits in C: under gevent the whole process would wait with it."""
+    if transport != "curl" or not _gevent_has_patched_sockets():
+        return False
+    _log_once.warning('transport="curl" would stop all of a gevent worker; "http" is used instead')
+    return True
+
+
+def _gevent_has_patched_sockets() -> bool:
+    if "gevent" not in sys.modules:
+        return False
+    from gevent import monkey  # noqa: PLC0415  (loaded already)
+
+    return bool(monkey.is_module_patched("socket"))
