@@ -10,7 +10,7 @@ from typing import Any
 from celery import signals
 
 from koala_middleware.client import KoalaClient
-from koala_middleware.jobs.carrier import KEY, Carrier, JobRun
+from koala_middleware.jobs.propagation import KEY, Carrier, JobRun
 
 _UID = "koala_middleware"
 

@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from koala_middleware.client import KoalaClient
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.django.middleware import koala_settings
-from koala_middleware.jobs.carrier import KEY, Carrier
+from koala_middleware.jobs.propagation import KEY, Carrier
 
 
 class KoalaTasks:

@@ -10,7 +10,7 @@ from typing import Any
 from dramatiq import Broker, Message, MessageProxy, Middleware, Worker
 
 from koala_middleware.client import KoalaClient
-from koala_middleware.jobs.carrier import KEY, Carrier, JobRun
+from koala_middleware.jobs.propagation import KEY, Carrier, JobRun
 
 
 def carry(broker: Broker, client: KoalaClient) -> None:

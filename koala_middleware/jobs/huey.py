@@ -14,7 +14,7 @@ from huey.api import Huey, Task  # type: ignore[import-untyped]  # as above
 from huey.registry import Message  # type: ignore[import-untyped]  # as above
 
 from koala_middleware.client import KoalaClient
-from koala_middleware.jobs.carrier import KEY, Carrier, JobRun
+from koala_middleware.jobs.propagation import KEY, Carrier, JobRun
 
 
 def carry(huey: Huey, client: KoalaClient) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from rq.job import Job
 
 from koala_middleware.client import KoalaClient
-from koala_middleware.jobs.carrier import KEY, Carrier
+from koala_middleware.jobs.propagation import KEY, Carrier
 
 _MARGIN = 1.0  # seconds before a job's timeout that our waiting ends: no job may fail for it
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from koala_middleware.testing.collector import Answer, Collector, Received
     from koala_middleware.testing.draining import drain
-    from koala_middleware.testing.events import Recorded, RecordedBatches
+    from koala_middleware.testing.recorded import Recorded, RecordedBatches
     from koala_middleware.testing.recorder import recording
 
 __all__ = ["Answer", "Collector", "Received", "Recorded", "RecordedBatches", "drain", "recording"]
@@ -21,8 +21,8 @@ _HOMES = {
     "Answer": "collector",
     "Collector": "collector",
     "Received": "collector",
-    "Recorded": "events",
-    "RecordedBatches": "events",
+    "Recorded": "recorded",
+    "RecordedBatches": "recorded",
     "drain": "draining",
     "recording": "recorder",
 }

@@ -16,8 +16,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from koala_middleware.testing.events import RecordedBatches
 from koala_middleware.testing.ports import on_a_new_port
+from koala_middleware.testing.recorded import RecordedBatches
 
 _PATIENCE = 10.0  # seconds; a wait for what does come ends when it comes
 

@@ -16,7 +16,7 @@ from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
 from koala_middleware.protocol.batches import Batch
 from koala_middleware.protocol.bodies import request_body
-from koala_middleware.testing.events import RecordedBatches
+from koala_middleware.testing.recorded import RecordedBatches
 
 _listening: list[RecordedBatches] = []
 _endpoints: set[str] = set()

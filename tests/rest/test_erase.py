@@ -14,7 +14,7 @@ from koala_middleware import KoalaClient, KoalaConfigError
 from koala_middleware.rest.erasure import KoalaErasureError
 
 if TYPE_CHECKING:
-    from rest.conftest import Answer, Asked, Endpoint
+    from support.json_endpoint import Answer, Asked, Endpoint
 
 SECRET = "sk_do_not_show_me"
 PATH = "/api/v1/deletion-requests"

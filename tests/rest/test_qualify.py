@@ -12,7 +12,7 @@ from koala_middleware.errors import KoalaApiError
 from koala_middleware.rest.api import Qualification
 
 if TYPE_CHECKING:
-    from rest.conftest import Endpoint
+    from support.json_endpoint import Endpoint
 
 PROFILE = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
 

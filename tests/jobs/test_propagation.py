@@ -12,7 +12,7 @@ from threading import Thread
 import pytest
 
 from koala_middleware import KoalaClient, koala
-from koala_middleware.jobs.carrier import Carrier
+from koala_middleware.jobs.propagation import Carrier
 
 KEY = "a signing key for these tests"
 

@@ -10,7 +10,7 @@ import pytest
 from koala_middleware.cli.main import main
 
 if TYPE_CHECKING:
-    from rest.conftest import Answer, Asked, Endpoint
+    from support.json_endpoint import Answer, Asked, Endpoint
 
 SECRET = "sk_do_not_show_me"
 

@@ -14,7 +14,7 @@ from koala_middleware import KoalaClient, KoalaContext, koala
 from koala_middleware.calls.session import PersonSession
 
 if TYPE_CHECKING:
-    from rest.conftest import Asked, Endpoint
+    from support.json_endpoint import Asked, Endpoint
 
     from koala_middleware.identity.consent import Consent
 
