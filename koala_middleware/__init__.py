@@ -1,7 +1,7 @@
-"""koala_middleware: know who visits. The public names, and nothing else: no framework, no HTTP client.
+"""koala_middleware: know who visits. The public names, loaded when they are first used.
 
-The middleware itself comes from its framework's module:
-`from koala_middleware.asgi import KoalaMiddleware`.
+The middleware comes from its framework's module: `from koala_middleware.asgi import KoalaMiddleware`. Importing this
+package imports no framework and no HTTP client.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
     "koala_event",
 ]
 
-_HOMES = {
+_MODULES = {
     "AccountContext": "calls.context",
     "KoalaApiError": "errors",
     "KoalaErasureError": "rest.erasure",
@@ -48,7 +48,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: an adapter's import must not pay for what its app does not use.
-    if name in _HOMES:
-        return getattr(import_module(f"koala_middleware.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(import_module(f"koala_middleware.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,23 +1,23 @@
-"""The few errors a user of this package can meet: when each is raised, and what to do.
+"""The errors that this package raises on purpose.
 
-Nothing here knows a framework, and no message ever repeats a secret or a visitor's data.
+Must not know a framework. No message repeats a secret or a visitor's data.
 """
 
 from __future__ import annotations
 
 
 class KoalaError(Exception):
-    """The base of every error this package raises on purpose."""
+    """Base class of all errors of this package."""
 
 
 class KoalaConfigError(KoalaError, ValueError):
-    """A setting is missing or malformed. Raised once, while the app starts, never during a request.
+    """A setting is missing or malformed. Raised when the app starts, never during a request.
 
     Attributes:
-        setting: The setting's name as a keyword, `"cookie_domain"`.
-        given: What it was given, as it may be shown: `"'http://example.com'"`, `"missing"`.
-        expected: What the setting takes, in words.
-        what_to_do: A sentence.
+        setting: The setting's name as a keyword: `"cookie_domain"`.
+        given: The value as it may be shown: `"'http://example.com'"`, `"missing"`.
+        expected: What the setting takes.
+        what_to_do: A sentence with the places where the setting can be given.
     """
 
     def __init__(self, setting: str, given: str, expected: str, *, in_environment: bool = True) -> None:
@@ -25,16 +25,16 @@ class KoalaConfigError(KoalaError, ValueError):
         self.given = given
         self.expected = expected
         self.what_to_do = (
-            f"Set {setting}=… where you add the middleware, or KOALA_{setting.upper()} in the framework's "
+            f"Give it as {setting}=… or as KOALA_{setting.upper()} in the framework's "
             f"settings{' or the environment' if in_environment else ''}."
         )
         super().__init__(f"{setting} is {given}, expected {expected}. {self.what_to_do}")
 
 
 class KoalaNotInstalledError(KoalaError, RuntimeError):
-    """`request.koala` was asked for on a request that no Koala middleware has seen.
+    """`request.koala` was used in a request that did not pass the Koala middleware.
 
-    Add the middleware; the message holds the line for the framework in use.
+    The message holds the line that adds it in the framework in use.
     """
 
     def __init__(self, how: str) -> None:
@@ -42,11 +42,11 @@ class KoalaNotInstalledError(KoalaError, RuntimeError):
 
 
 class KoalaApiError(KoalaError, RuntimeError):
-    """A call that waits for an answer (`qualify`, `erase`) got none in time, or one that is no success.
+    """`qualify` or `erase` got no answer in time, or an error.
 
     Attributes:
-        status: The answer's HTTP status; None when there was no answer.
-        temporary: Whether the same call may do better later.
+        status: The answer's HTTP status; None if there was no answer.
+        temporary: Whether the same call may succeed later.
     """
 
     def __init__(self, message: str, *, status: int | None = None, temporary: bool = False) -> None:

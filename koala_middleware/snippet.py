@@ -46,5 +46,5 @@ def snippet(public_api_key: str, endpoint: str, nonce: str | None = None) -> Mar
 def _checked(name: str, check: Callable[[object], Any], value: object) -> str:
     try:
         return str(check(value))
-    except validators.Refused as refused:
-        raise KoalaConfigError(name, refused.shown(value), str(refused)) from None
+    except validators.InvalidValueError as invalid:
+        raise KoalaConfigError(name, invalid.describe(value), str(invalid)) from None

@@ -1,20 +1,26 @@
-"""KoalaConfig: every setting, its default, its check and its one line of explanation.
+"""KoalaConfig: every setting with its default, its check and its description.
 
-One set of names everywhere: the keyword `cookie_domain=`, Flask's and Django's `KOALA_COOKIE_DOMAIN`, and the
-environment's `KOALA_COOKIE_DOMAIN`; the first of them that is given wins. Must not know any framework.
+Each setting has one name: `cookie_domain=` as a keyword, `KOALA_COOKIE_DOMAIN` in Flask's and Django's settings and in
+the environment. The first of these that is given wins. Must not know any framework.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
 from koala_middleware.config import validators
-from koala_middleware.config.validators import HIDDEN, CookieDomain, Network, PropertiesByEvent, Refused
+from koala_middleware.config.validators import (
+    HIDDEN_VALUE,
+    CookieDomain,
+    InvalidValueError,
+    Network,
+    PropertiesByEvent,
+)
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.log_once import LogOnce
 
@@ -22,11 +28,19 @@ PREFIX = "KOALA_"
 HOSTED_ENDPOINT = "https://api.getkoala.com"
 HOSTED_APP = "https://app.getkoala.com"
 
-_ALIKE = 0.7  # of difflib's 0 to 1: a slip of the finger or two
-_notices = LogOnce()
+_SIMILAR = 0.7  # difflib's ratio, from 0 to 1: one or two typos
+_log_once = LogOnce()
 
-# By transport: the module it stands on, the setting it cannot do without, and what that takes.
-_ENGINES = {
+# What other SDKs call the same settings.
+_OTHER_NAMES = {
+    **dict.fromkeys(("api_key", "key", "public_key", "write_key", "project_key"), "public_api_key"),
+    "secret_key": "secret_api_key",
+    **dict.fromkeys(("host", "api_host", "url", "endpoint_url"), "endpoint"),
+    "domain": "cookie_domain",
+}
+
+# By transport: the module it needs, the setting it requires, and what that takes.
+_TRANSPORT_REQUIREMENTS = {
     "curl": ("pycurl", "endpoint", ""),
     "celery": ("celery", "celery_app", 'your Celery app or where it is, such as "proj.celery:app"'),
     "kafka": ("confluent_kafka", "broker", 'brokers to begin with, such as "host:9092,host:9092"'),
@@ -34,16 +48,16 @@ _ENGINES = {
 }
 
 Given_contra = TypeVar("Given_contra", contravariant=True)
-Kept_co = TypeVar("Kept_co", covariant=True)
+Stored_co = TypeVar("Stored_co", covariant=True)
 Item = TypeVar("Item")
-Several = list[Item] | tuple[Item, ...]
+ListOrTuple = list[Item] | tuple[Item, ...]
 
 
-class Checked(Protocol[Given_contra, Kept_co]):
-    """The annotation of a setting that takes more than it keeps. At runtime it is a field like the others; type
-    checkers read what the constructor takes from `__set__`, and what a reader gets from `__get__`."""
+class Converted(Protocol[Given_contra, Stored_co]):
+    """The type of a setting whose check converts it. At run time it is a plain field; type checkers take the
+    constructor's argument from `__set__` and the attribute from `__get__`."""
 
-    def __get__(self, config: object, owner: object) -> Kept_co: ...
+    def __get__(self, config: object, owner: object) -> Stored_co: ...
     def __set__(self, config: object, given: Given_contra) -> None: ...
 
 
@@ -52,21 +66,23 @@ def setting(
     check: Callable[[object], Any],
     about: str,
     *,
-    several: bool = False,
+    comma_separated: bool = False,
     secret: bool = False,
     in_environment: bool = True,
 ) -> Any:
-    """One setting.
+    """A field of `KoalaConfig`.
 
     Args:
-        several: The environment's text is split at commas.
-        secret: Never shown, nowhere.
-        in_environment: A text can say what it takes.
+        check: Returns the value to use, or raises InvalidValueError.
+        about: One line for the documentation.
+        comma_separated: In the environment, a list separated by commas.
+        secret: Never shown in errors or the repr.
+        in_environment: Whether a text can give it.
     """
     metadata = {
         "check": check,
         "about": about,
-        "several": several,
+        "comma_separated": comma_separated,
         "secret": secret,
         "in_environment": in_environment,
     }
@@ -75,15 +91,15 @@ def setting(
 
 @dataclass(frozen=True, kw_only=True)
 class KoalaConfig:
-    """All that can be set. Checked as a whole when it is made.
+    """All settings, checked when the object is made.
 
     Raises:
-        KoalaConfigError: a setting is missing or malformed; names it, the value and what is expected.
+        KoalaConfigError: a setting is missing or malformed.
     """
 
-    # Whether, and where to. `enabled` is checked first: only where Koala is on does it need a key.
+    # The endpoint. `enabled` comes first: without it no key is needed.
     enabled: bool = setting(
-        True, validators.switch, "Off: no cookie, nothing recorded, every call a silent no-op."
+        True, validators.switch, "False: no cookie, nothing is recorded, every call does nothing."
     )
     public_api_key: str = setting(
         None, validators.api_key, "The workspace's public key; part of the endpoint's path."
@@ -94,22 +110,24 @@ class KoalaConfig:
     user_agent: str = setting(
         "koala_middleware/0.1",
         validators.text,
-        "User-Agent of our requests; without one the protocol drops them.",
+        "User-Agent of the requests; the protocol drops requests without one.",
     )
 
     # The cookie
-    cookie_domain: Checked[CookieDomain | list[str], CookieDomain] = setting(
+    cookie_domain: Converted[CookieDomain | list[str], CookieDomain] = setting(
         "auto",
         validators.cookie_domain,
         '"auto" (registrable domain), a domain, several domains, or None (host-only).',
     )
     cookie_secure: bool = setting(
-        False, validators.switch, "Marks the cookie Secure: only if every page of the whole domain is https."
+        False,
+        validators.switch,
+        "Marks the cookie Secure. Only if every page of the whole domain uses https.",
     )
     cookie_refresh: bool = setting(
         False,
         validators.switch,
-        "Sends the visitor's cookie again on page loads, so that it lasts in every browser.",
+        "Sends the cookie again on every page load, for browsers that limit its lifetime.",
     )
     mint: Literal["auto", "always", "never"] = setting(
         "auto", validators.one_of("auto", "always", "never"), "When a visitor without a cookie gets one."
@@ -117,208 +135,214 @@ class KoalaConfig:
     trust_forwarded_host: bool = setting(
         False,
         validators.switch,
-        "Takes the host from X-Forwarded-Host: only behind a proxy that always sets it.",
+        "Reads the host from X-Forwarded-Host. Only behind a proxy that always sets it.",
     )
-    exclude_paths: Checked[Several[str], tuple[str, ...]] = setting(
+    exclude_paths: Converted[ListOrTuple[str], tuple[str, ...]] = setting(
         (),
         validators.paths,
-        'Paths left alone, such as "/health"; "/static/*" means all below.',
-        several=True,
+        'Paths that never set the cookie or count as page views, such as "/health" or "/static/*".',
+        comma_separated=True,
     )
 
     # Consent
     consent: Callable[..., Any] | None = setting(
         None,
-        validators.maybe(validators.function),
-        'A function of the request: "full", "anonymous" or "none".',
+        validators.optional(validators.function),
+        'A function that takes the request and returns "full", "anonymous" or "none".',
         in_environment=False,
     )
     honor_gpc: bool = setting(
         False, validators.switch, 'Treats the browser\'s "Sec-GPC: 1" as consent "none".'
     )
     clear_on_withdrawal: bool = setting(
-        False, validators.switch, 'Deletes an existing ko_id when consent is "none".'
+        False, validators.switch, 'Deletes an existing ko_id cookie when consent is "none".'
     )
 
-    # What is said
+    # What is recorded
     page_views: bool = setting(
         False,
         validators.switch,
-        "Records one page view for each HTML page a visitor loads, without a line of code.",
+        "Records a page view for every HTML page that a visitor loads.",
     )
     page_query: bool = setting(
         False,
         validators.switch,
-        "Keeps the query string in page URLs; it can hold what is nobody's business.",
+        "Keeps the query string in page URLs. It may hold personal data.",
     )
     forward_ip: bool = setting(
-        False, validators.switch, "Sends the visitor's address, which the collector may match to a company."
+        False,
+        validators.switch,
+        "Sends the visitor's IP address, which the collector may match to a company.",
     )
-    trusted_proxies: Checked[Several[str] | Several[Network], tuple[Network, ...]] = setting(
+    trusted_proxies: Converted[ListOrTuple[str] | ListOrTuple[Network], tuple[Network, ...]] = setting(
         (),
         validators.networks,
-        "Proxies whose X-Forwarded-For is believed, as addresses or networks.",
-        several=True,
+        "Addresses or networks of proxies whose X-Forwarded-For is trusted.",
+        comma_separated=True,
     )
     identify_from_link: bool = setting(
         False,
         validators.switch,
-        "Takes an email from ko_e and utm_id in links; anybody can write such a link.",
+        "Identifies visitors by the email in a link's ko_e or utm_id. Anybody can write such a link.",
     )
     before_send: Callable[..., Any] | None = setting(
         None,
-        validators.maybe(validators.function),
-        "Sees each batch before it leaves: returns it, changed or not, or None.",
+        validators.optional(validators.function),
+        "A function that takes each batch before it is sent and returns it, changed or not, or None to drop it.",
         in_environment=False,
     )
     scrub: bool = setting(
-        True, validators.switch, "Masks passwords, tokens, card numbers and the like, at any depth."
+        True, validators.switch, "Masks passwords, tokens, card numbers and other secrets at any depth."
     )
-    allow_properties: Checked[Mapping[str, Several[str]] | None, PropertiesByEvent | None] = setting(
+    allow_properties: Converted[Mapping[str, ListOrTuple[str]] | None, PropertiesByEvent | None] = setting(
         None,
-        validators.maybe(validators.properties_by_event),
-        "The only properties an event may have, by its name; other events keep all.",
+        validators.optional(validators.properties_by_event),
+        "By event name, the only properties that are sent. Events not listed keep all of theirs.",
     )
     sample_rate: Mapping[str, float] | None = setting(
         None,
-        validators.maybe(validators.rates_by_event),
-        "The share of an event that is sent, from 0 to 1, by its name; other events go whole.",
+        validators.optional(validators.rates_by_event),
+        "By event name, the share that is sent, from 0 to 1. Events not listed are always sent.",
     )
 
     strict_events: bool = setting(
         False,
         validators.switch,
-        "For development: an event unlike its @koala_event raises at the call; else it is counted.",
+        "For development: an event that differs from its @koala_event raises at the call. Otherwise it is logged.",
     )
 
-    # Answered calls and jobs
+    # Calls that wait for an answer, and jobs
     app_endpoint: str = setting(
-        HOSTED_APP, validators.url, "Base URL of the app that takes deletion requests; `erase` calls it."
+        HOSTED_APP, validators.url, "Base URL of the server that takes deletion requests, for `erase`."
     )
     secret_api_key: str | None = setting(
         None,
-        validators.maybe(validators.secret_api_key),
-        "The workspace's secret key, which only `erase` needs; never shown.",
+        validators.optional(validators.secret_api_key),
+        "The workspace's secret key, for `erase` only. Never shown.",
         secret=True,
     )
     signing_key: str | None = setting(
         None,
-        validators.maybe(validators.signing_key),
-        "Signs who caused a job; the same in every process that enqueues or works; never shown.",
+        validators.optional(validators.signing_key),
+        "Signs the visitor's ticket in a job. The same in every process that enqueues or runs jobs. Never shown.",
         secret=True,
     )
 
     identify_user: Callable[..., Any] | bool = setting(
         False,
         validators.function_or_switch,
-        "Identifies who is signed in, once a process: True takes the user's email, a function gives email or "
+        "Identifies the signed-in user: True takes the user's email; a function takes the user and returns an email or "
         "(email, traits).",
     )
     on_error: Literal["send", "tag", "drop"] = setting(
         "send",
         validators.one_of("send", "tag", "drop"),
-        'What was said in an exchange that ends in a 5xx: sent, sent with its status ("tag"), or dropped.',
+        'What happens to entries of a request that ends in a 5xx: "send", "tag" (sent with the status) or "drop".',
     )
 
     # Delivery
     delivery: Literal["thread", "inline", "relay", "off"] = setting(
         "thread",
         validators.one_of("thread", "inline", "relay", "off"),
-        'How batches leave: by a background thread, "inline" at the end of the exchange (serverless), by a '
-        '"relay" process that shares the outbox, or not at all ("off").',
+        'Who sends the batches: a background "thread", the request itself at its end ("inline", for serverless), a '
+        '"relay" process that shares the outbox, or nobody ("off").',
     )
     flush_interval: float = setting(
         1.0,
         validators.seconds(0),
-        "Longest that one person's entries are gathered into one request; who is quiet for an eightieth of it is "
-        "waited for no longer.",
+        "Longest time that a person's entries are collected into one batch. A batch leaves once its visitor has been "
+        "idle for 1/80 of this.",
     )
     concurrency: int = setting(
-        4, validators.whole_number(1), "Connections at a time; one person's batches stay in order."
+        4,
+        validators.whole_number(1),
+        "Connections to the endpoint at a time. A person's batches stay in order.",
     )
     request_timeout: float = setting(
-        5.0, validators.seconds(0.1), "Longest wait for the endpoint to connect or answer."
+        5.0, validators.seconds(0.1), "Longest wait for the endpoint to accept a connection or to answer."
     )
     shutdown_timeout: float = setting(
-        2.0, validators.seconds(0), "Longest that the end of the process waits for delivery."
+        2.0, validators.seconds(0), "Longest wait for delivery when the process ends."
     )
     transport: Literal["http", "curl", "celery", "kafka", "redis"] = setting(
         "http",
         validators.one_of("http", "curl", "celery", "kafka", "redis"),
-        'Where batches go: by "http" or, faster, by "curl" to the endpoint, or to a broker that workers of yours empty '
+        'How batches travel: to the endpoint by "http" or, faster, "curl"; or to a broker that your workers empty '
         "(docs/how-to/transports.md).",
     )
     celery_app: Any = setting(
         None,
-        validators.maybe(validators.celery_app),
-        'For transport="celery": your Celery app, or where it is: "proj.celery:app".',
+        validators.optional(validators.celery_app),
+        'For transport="celery": your Celery app, or its import path, "proj.celery:app".',
     )
     broker: str | None = setting(
         None,
-        validators.maybe(validators.broker),
-        'For transport="redis" ("redis://host:6379/0") and "kafka" ("host:9092,host:9092"); never shown.',
+        validators.optional(validators.broker),
+        'The broker\'s address, such as "redis://host:6379/0" or, for Kafka, "host:9092,host:9092". Never shown.',
         secret=True,
     )
     broker_options: Mapping[str, Any] | None = setting(
         None,
-        validators.maybe(validators.options),
-        'Options of the broker\'s client, such as {"security.protocol": "SASL_SSL"}; never shown.',
+        validators.optional(validators.options),
+        'Options for the broker\'s client, such as {"security.protocol": "SASL_SSL"}. Never shown.',
         secret=True,
     )
     queue: str = setting(
-        "koala", validators.queue_name, "What the broker calls the queues, streams or topic of our batches."
+        "koala", validators.queue_name, "Name of the queues, streams or topic at the broker."
     )
     shards: int = setting(
         4,
         validators.whole_number(1),
-        "Queues (Celery) or streams (Redis) that people are spread over; each is emptied in order.",
+        "Number of queues (Celery) or streams (Redis) that people are spread over. Each stays in order.",
     )
     outbox: str | None = setting(
         None,
-        validators.maybe(validators.directory),
-        "Directory of the durable outbox; None keeps what waits in memory.",
+        validators.optional(validators.directory),
+        "Directory of the durable outbox. None keeps waiting entries in memory.",
     )
     outbox_fsync: bool = setting(
-        False, validators.switch, "Durable outbox: safe from power loss too, at a cost."
+        False, validators.switch, "Durable outbox: also survives a power failure, at a cost."
     )
     outbox_max_entries: int = setting(
         10_000, validators.whole_number(1), "Memory outbox: most entries that may wait."
     )
     outbox_max_bytes: int | None = setting(
         None,
-        validators.maybe(validators.whole_number(1024)),
-        "Most bytes that may wait: 16 MiB in memory and 256 MiB on disk unless set.",
+        validators.optional(validators.whole_number(1024)),
+        "Most bytes that may wait. None means 16 MiB in memory and 256 MiB on disk.",
     )
     outbox_max_age: float = setting(
         7 * 24 * 3600.0,
         validators.seconds(1),
-        "Durable outbox: entries older than this are dropped and counted.",
+        "Durable outbox: entries that have waited for longer are dropped and counted.",
     )
     overflow: Literal["drop-new", "drop-old"] = setting(
-        "drop-new", validators.one_of("drop-new", "drop-old"), "What goes when the outbox is full."
+        "drop-new",
+        validators.one_of("drop-new", "drop-old"),
+        "Which entries are dropped when the outbox is full.",
     )
     on_delivery: Callable[..., Any] | None = setting(
         None,
-        validators.maybe(validators.function),
-        "Called with the outcome of each batch.",
+        validators.optional(validators.function),
+        "A function that is called with the outcome of each batch.",
         in_environment=False,
     )
     alarm_after: float = setting(
-        300.0, validators.seconds(1), "Entries wait and nothing was delivered for so long: health turns bad."
+        300.0,
+        validators.seconds(1),
+        "Health turns bad when entries wait and nothing was delivered for this long.",
     )
 
     def __post_init__(self) -> None:
         for declared in fields(self):
             object.__setattr__(self, declared.name, self._checked(declared))
         if self.delivery == "relay" and self.outbox is None:
-            raise KoalaConfigError(
-                "outbox", "missing", 'a directory, since delivery="relay" hands over there'
-            )
+            raise KoalaConfigError("outbox", "missing", 'a directory, for delivery="relay"')
         if self.enabled and self.transport != "http":
-            self._check_engine(self.transport)
+            self._check_transport(self.transport)
 
-    def _check_engine(self, transport: str) -> None:
-        client, setting_, expected = _ENGINES[transport]
+    def _check_transport(self, transport: str) -> None:
+        client, setting_, expected = _TRANSPORT_REQUIREMENTS[transport]
         if find_spec(client) is None:
             install = f"pip install 'koala-middleware[{transport}]'"
             raise KoalaConfigError("transport", repr(transport), f"a transport that is installed: {install}")
@@ -326,7 +350,7 @@ class KoalaConfig:
         if given is None:
             raise KoalaConfigError(setting_, "missing", f'{expected}, for transport="{transport}"')
         if transport == "redis" and not given.startswith(("redis://", "rediss://", "unix://")):
-            raise KoalaConfigError(setting_, HIDDEN, expected)
+            raise KoalaConfigError(setting_, HIDDEN_VALUE, expected)
 
     def _checked(self, declared: Field[Any]) -> object:
         given = getattr(self, declared.name)
@@ -334,10 +358,10 @@ class KoalaConfig:
             return ""
         try:
             return declared.metadata["check"](given)
-        except Refused as refused:
-            shown = HIDDEN if declared.metadata["secret"] else refused.shown(given)
+        except InvalidValueError as invalid:
+            shown = HIDDEN_VALUE if declared.metadata["secret"] else invalid.describe(given)
             raise KoalaConfigError(
-                declared.name, shown, str(refused), in_environment=declared.metadata["in_environment"]
+                declared.name, shown, str(invalid), in_environment=declared.metadata["in_environment"]
             ) from None
 
     @classmethod
@@ -347,63 +371,66 @@ class KoalaConfig:
         framework: Mapping[str, object] = MappingProxyType({}),
         environment: Mapping[str, str] | None = None,
     ) -> Self:
-        """The configuration: keywords win over the framework's settings, those over the environment.
+        """Read the settings: keywords first, then the framework's settings, then the environment.
 
         Args:
-            keywords: `{"cookie_domain": "example.com"}`, as given to the middleware.
+            keywords: `{"cookie_domain": "example.com"}`, as given to the middleware or the client.
             framework: `{"KOALA_COOKIE_DOMAIN": "example.com"}`; other keys are ignored.
-            environment: the same in text, where what is empty or blank is not given; `os.environ` when None.
+            environment: The same as text; `os.environ` when None. Empty or blank variables count as not set.
         Raises:
-            TypeError: a keyword is no setting.
+            TypeError: a keyword is not a setting.
             KoalaConfigError: a value is missing or malformed.
         """
         for keyword in keywords:
             if keyword not in SETTINGS:
-                raise TypeError(f"{keyword} is no setting of Koala. {meant(keyword, SETTINGS)}")
+                raise TypeError(f"{keyword} is not a Koala setting. {did_you_mean(keyword)}")
         environment = os.environ if environment is None else environment
         found = dict(_from_environment(environment))
         for declared in fields(cls):
             if (name := PREFIX + declared.name.upper()) in framework:
                 found[declared.name] = framework[name]
-        config = cls(**{**found, **keywords})  # type: ignore[arg-type]  # __post_init__ checks every value
-        if config.enabled:
-            _mention_misspelt([*framework, *environment])
+        enabled = True
+        try:
+            config = cls(**{**found, **keywords})  # type: ignore[arg-type]  # __post_init__ checks every value
+            enabled = config.enabled
+        finally:
+            if enabled:  # also if a setting is missing: its name may be misspelled
+                _warn_about_unknown([*framework, *environment])
         return config
 
 
 SETTINGS = tuple(declared.name for declared in fields(KoalaConfig))
 
 
-def meant(name: str, known: Sequence[str]) -> str:
-    """What to do about a name that is no setting."""
-    near = _nearest(name, known)
-    return f"Did you mean {near}?" if near else "docs/reference/settings.md lists all settings."
+def did_you_mean(name: str) -> str:
+    """What to do about an unknown setting, given as a keyword or with `KOALA_`."""
+    if (similar := _similar_setting(name.removeprefix(PREFIX).lower())) is None:
+        return "docs/reference/settings.md lists all settings."
+    return f"Did you mean {PREFIX + similar.upper() if name.startswith(PREFIX) else similar}?"
 
 
-def _nearest(name: str, known: Sequence[str]) -> str | None:
-    from difflib import get_close_matches  # noqa: PLC0415  (only a mistake needs it)
+def _similar_setting(name: str) -> str | None:
+    from difflib import get_close_matches  # noqa: PLC0415  (only for a mistake)
 
-    return next(iter(get_close_matches(name, known, 1, _ALIKE)), None)
+    return _OTHER_NAMES.get(name) or next(iter(get_close_matches(name, SETTINGS, 1, _SIMILAR)), None)
 
 
-def _mention_misspelt(names: Iterable[str]) -> None:
-    """A keyword that is no setting is an error. Elsewhere it may be another program's, unless it is much like ours."""
+def _warn_about_unknown(names: Iterable[str]) -> None:
+    """Warns about `KOALA_` names that resemble a setting. It is no error: other programs may use them."""
     for name in names:
         if not name.startswith(PREFIX) or (own := name.removeprefix(PREFIX).lower()) in SETTINGS:
             continue
-        if near := _nearest(own, SETTINGS):
-            _notices.warning(
-                f"{name} is no setting of Koala, and has no effect. Did you mean {PREFIX}{near.upper()}?"
-            )
+        if _similar_setting(own):
+            _log_once.warning(f"{name} is not a Koala setting and has no effect. {did_you_mean(name)}")
 
 
 def _from_environment(environment: Mapping[str, str]) -> Mapping[str, object]:
-    """What is given there; a variable that is empty or blank gives nothing."""
+    """The settings that the environment gives."""
     found: dict[str, object] = {}
     for declared in fields(KoalaConfig):
         text = environment.get(PREFIX + declared.name.upper(), "").strip()
         if text:
-            found[declared.name] = _split(text) if declared.metadata["several"] else text
+            found[declared.name] = _split(text) if declared.metadata["comma_separated"] else text
     return found
 
 

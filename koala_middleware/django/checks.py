@@ -15,7 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004  (Django's names)
 
-from koala_middleware.config.settings import PREFIX, SETTINGS, meant
+from koala_middleware.config.settings import PREFIX, SETTINGS, did_you_mean
 from koala_middleware.django.middleware import koala_settings, loaded_config
 from koala_middleware.errors import KoalaConfigError
 
@@ -48,4 +48,4 @@ def _not_installed() -> Iterator[CheckMessage]:
 def _unknown() -> Iterator[CheckMessage]:
     for name in sorted(koala_settings().keys() - set(_NAMES)):
         said = f"{name} is no setting of Koala, and has no effect."
-        yield Warning(said, hint=meant(name, _NAMES), id="koala.W002")
+        yield Warning(said, hint=did_you_mean(name), id="koala.W002")

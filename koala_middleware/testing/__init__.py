@@ -1,7 +1,6 @@
-"""For the tests of an app that uses Koala: recorded batches, a real collector, and `drain`.
+"""For tests of apps that use Koala: recorded batches, a test collector, and `drain`.
 
-The pytest plugin turns these into fixtures; other test runners use them directly. Must not be imported by production
-code.
+The pytest plugin offers these as fixtures; other test runners use them directly. Production code must not import them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Collector", "Received", "Recorded", "RecordedBatches", "drain", "recording"]
 
-_HOMES = {
+_MODULES = {
     "Answer": "collector",
     "Collector": "collector",
     "Received": "collector",
@@ -29,7 +28,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: pytest imports this package in every run, also of projects that do not use it.
-    if name in _HOMES:
-        return getattr(import_module(f"koala_middleware.testing.{_HOMES[name]}"), name)
+    # Loaded on first use: pytest imports this package in every run where it is installed.
+    if name in _MODULES:
+        return getattr(import_module(f"koala_middleware.testing.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

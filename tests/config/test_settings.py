@@ -23,7 +23,7 @@ def loaded(
     )
 
 
-def test_a_keyword_wins_over_the_framework_that_over_the_environment_and_that_over_the_default() -> None:
+def test_keywords_win_over_the_frameworks_settings_over_the_environment_over_the_default() -> None:
     keyword = {"mint": "never"}
     framework = {"KOALA_MINT": "always"}
     environment = {"KOALA_MINT": "auto"}
@@ -52,8 +52,8 @@ def test_a_configuration_can_be_made_from_another_one(given: dict[str, object]) 
     assert replace(config) == config
 
 
-def test_each_setting_has_one_name_in_all_three_places() -> None:
-    """Given as text in each place, the least that every setting takes arrives as the same value."""
+def test_a_setting_has_the_same_name_in_all_three_places() -> None:
+    """Settings given as text arrive with the same values."""
     texts = {
         "public_api_key": "pk_other",
         "endpoint": "https://collector.example.com",
@@ -78,8 +78,8 @@ def test_each_setting_has_one_name_in_all_three_places() -> None:
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\n"])
-def test_an_empty_variable_of_the_environment_is_none_at_all(empty: str) -> None:
-    """As a compose file's `KOALA_SCRUB: ${KOALA_SCRUB}` makes it."""
+def test_an_empty_environment_variable_counts_as_not_set(empty: str) -> None:
+    """A compose file's `KOALA_SCRUB: ${KOALA_SCRUB}` makes one."""
     environment = {PREFIX + declared.name.upper(): empty for declared in fields(KoalaConfig)}
 
     assert loaded({}, {}, environment) == loaded()
@@ -94,44 +94,59 @@ def test_an_empty_variable_of_the_environment_is_none_at_all(empty: str) -> None
         ("broker_options", '{"socket_keepalive": true}', {"socket_keepalive": True}),
     ],
 )
-def test_a_mapping_in_the_environment_is_json(name: str, text: str, value: object) -> None:
+def test_a_mapping_in_the_environment_is_written_as_json(name: str, text: str, value: object) -> None:
     assert getattr(loaded({}, {}, {PREFIX + name.upper(): text}), name) == value
 
-    with pytest.raises(KoalaConfigError, match=r"\(in the environment a JSON object\)"):
+    with pytest.raises(KoalaConfigError, match=r"\(in the environment: a JSON object\)"):
         loaded({}, {}, {PREFIX + name.upper(): text[:-1]})
 
 
 @pytest.mark.parametrize("name", ["consent", "before_send", "on_delivery"])
-def test_a_function_is_not_asked_of_the_environment(name: str) -> None:
+def test_the_error_for_a_function_does_not_suggest_the_environment(name: str) -> None:
     with pytest.raises(KoalaConfigError, match=f"^{name} is 'full', expected a function") as raised:
         loaded({}, {}, {PREFIX + name.upper(): "full"})
 
     assert raised.value.what_to_do == (
-        f"Set {name}=… where you add the middleware, or KOALA_{name.upper()} in the framework's settings."
+        f"Give it as {name}=… or as KOALA_{name.upper()} in the framework's settings."
     )
 
 
-def test_other_settings_of_the_framework_are_none_of_ours() -> None:
+def test_other_settings_of_the_framework_are_ignored() -> None:
     assert loaded(framework={"DEBUG": True, "SECRET_KEY": "…", "KOALAS": 3}) == loaded()
 
 
-def test_none_given_by_keyword_wins_where_none_means_something() -> None:
+def test_none_as_a_keyword_wins_over_the_environment() -> None:
     assert loaded({"cookie_domain": None}, {}, {"KOALA_COOKIE_DOMAIN": "example.com"}).cookie_domain is None
 
 
-def test_an_unknown_keyword_is_a_type_error_that_names_what_was_meant() -> None:
+def test_an_unknown_keyword_raises_a_type_error_that_suggests_the_right_one() -> None:
     with pytest.raises(
-        TypeError, match=r"^cookie_domian is no setting of Koala. Did you mean cookie_domain\?$"
+        TypeError, match=r"^cookie_domian is not a Koala setting. Did you mean cookie_domain\?$"
     ):
         loaded({"cookie_domian": "example.com"})
     with pytest.raises(
-        TypeError, match=r"^colour is no setting of Koala. docs/reference/settings.md lists all settings.$"
+        TypeError, match=r"^colour is not a Koala setting. docs/reference/settings.md lists all settings.$"
     ):
         loaded({"colour": "blue"})
 
 
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("api_key", "public_api_key"), ("host", "endpoint"), ("write_key", "public_api_key")],
+)
+def test_names_that_other_sdks_use_lead_to_ours(
+    name: str, setting: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(TypeError, match=rf"^{name} is not a Koala setting. Did you mean {setting}\?$"):
+        loaded({name: "x"})
+    variable = PREFIX + name.upper()
+    with pytest.raises(KoalaConfigError, match=r"^public_api_key is missing"):
+        KoalaConfig.load({}, {}, {variable: "pk_1"})
+    assert f"Did you mean {PREFIX}{setting.upper()}?" in caplog.text
+
+
 @pytest.mark.parametrize("made", [asgi.KoalaMiddleware, wsgi.KoalaMiddleware, flask.Koala])
-def test_settings_beside_a_client_would_have_no_effect_and_are_a_type_error(made: Callable[..., Any]) -> None:
+def test_settings_beside_a_client_raise_a_type_error(made: Callable[..., Any]) -> None:
     client = KoalaClient(public_api_key="pk_test", delivery="off")
     app = Flask(__name__)
     assert made(app, client=client) is not None
@@ -143,7 +158,7 @@ def test_settings_beside_a_client_would_have_no_effect_and_are_a_type_error(made
         made(app, "pk_test")
 
 
-def test_flask_apps_may_share_a_client() -> None:
+def test_flask_apps_can_share_a_client() -> None:
     client = KoalaClient(public_api_key="pk_test", delivery="off")
     koala = flask.Koala(client=client)
     for app in (Flask("shop"), Flask("blog")):
@@ -151,7 +166,7 @@ def test_flask_apps_may_share_a_client() -> None:
         assert app.extensions["koala"] is client
 
 
-def test_nor_have_they_beside_a_configuration() -> None:
+def test_settings_beside_a_configuration_raise_a_type_error() -> None:
     config = KoalaConfig(public_api_key="pk_test", delivery="off")
     with pytest.raises(
         TypeError, match=r"^consent beside config=… would have no effect: write it where that "
@@ -164,47 +179,47 @@ def test_nor_have_they_beside_a_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "misspelt"), [("framework", "KOALA_FLUSH_INTERVALL"), ("environment", "KOALA_FLUSHINTERVAL")]
+    ("place", "misspelled"), [("framework", "KOALA_FLUSH_INTERVALL"), ("environment", "KOALA_FLUSHINTERVAL")]
 )
-def test_a_misspelt_name_in_the_framework_or_the_environment_is_said_once(
-    place: str, misspelt: str, caplog: pytest.LogCaptureFixture
+def test_a_misspelled_name_in_the_framework_or_the_environment_is_logged_once(
+    place: str, misspelled: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """There it could be another program's, so it stops nothing."""
+    """It may belong to another program, so it is no error."""
     for _ in range(2):
-        assert loaded(**{place: {misspelt: "3 of a kind", "KOALA_TEA": "5"}}).flush_interval == 1.0
+        assert loaded(**{place: {misspelled: "3 of a kind", "KOALA_TEA": "5"}}).flush_interval == 1.0
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert record.getMessage().startswith(
-        f"{misspelt} is no setting of Koala, and has no effect. Did you mean KOALA_FLUSH_INTERVAL?"
+        f"{misspelled} is not a Koala setting and has no effect. Did you mean KOALA_FLUSH_INTERVAL?"
     )
 
 
-def test_a_misspelt_name_is_not_mentioned_where_koala_is_off(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_misspelled_name_is_not_logged_while_koala_is_off(caplog: pytest.LogCaptureFixture) -> None:
     loaded({"enabled": False}, {}, {"KOALA_FLUSH_INTERVALS": "3"})
     assert not caplog.records
 
 
-def test_every_setting_says_in_one_line_what_it_is() -> None:
+def test_every_setting_is_described_in_one_line() -> None:
     for declared in fields(KoalaConfig):
         about = declared.metadata["about"]
         assert about.endswith("."), declared.name
         assert "\n" not in about, declared.name
 
 
-def test_a_configuration_does_not_change() -> None:
+def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         loaded().mint = "always"  # type: ignore[misc]  # what the test is about
 
 
 @pytest.mark.parametrize("off", ["0", "false", "no", "off", "False", False])
-def test_enabled_can_be_switched_off_in_words_and_needs_no_key_then(off: object) -> None:
+def test_switched_off_no_key_is_needed(off: object) -> None:
     config = KoalaConfig.load({}, {"KOALA_ENABLED": off}, {})
 
     assert config.enabled is False
     assert config.public_api_key == ""
 
 
-def test_enabled_in_the_environment_switches_off_too() -> None:
+def test_the_environment_can_switch_koala_off() -> None:
     assert KoalaConfig.load({}, {}, {"KOALA_ENABLED": "0"}).enabled is False
 
 
@@ -280,7 +295,7 @@ REFUSED = [
     REFUSED,
     ids=[f"{name} = {given!r:.40}" for name, given, *_ in REFUSED],
 )
-def test_a_malformed_setting_is_named_with_its_value_and_what_is_expected(
+def test_the_error_for_a_malformed_setting_names_it_its_value_and_what_is_expected(
     name: str, given: object, shown: str, expected: str
 ) -> None:
     with pytest.raises(KoalaConfigError) as raised:
@@ -297,7 +312,7 @@ def test_a_malformed_setting_is_named_with_its_value_and_what_is_expected(
 @pytest.mark.parametrize(
     "key", ["sk_live_1a2b3c", "Bearer sk_live_1a2b3c", "'sk_live_1a2b3c'", ["sk_live_1a2b3c"]]
 )
-def test_a_secret_key_given_for_the_public_one_is_refused_and_not_repeated(key: object) -> None:
+def test_a_secret_key_given_as_the_public_key_is_refused_and_not_shown(key: object) -> None:
     with pytest.raises(KoalaConfigError) as raised:
         loaded({"public_api_key": key})
 
@@ -305,7 +320,7 @@ def test_a_secret_key_given_for_the_public_one_is_refused_and_not_repeated(key: 
     assert 'begins with "pk_"' in str(raised.value)
 
 
-def test_a_password_in_the_endpoint_is_refused_and_not_repeated() -> None:
+def test_a_password_in_the_endpoint_is_refused_and_not_shown() -> None:
     with pytest.raises(KoalaConfigError) as raised:
         loaded({"endpoint": "https://ada:hunter2@collector.example.com"})
 
@@ -324,7 +339,7 @@ def test_a_password_in_the_endpoint_is_refused_and_not_repeated() -> None:
         ["https://ada:hunter2@collector.example.com"],
     ],
 )
-def test_whatever_else_is_wrong_with_the_endpoint_a_secret_in_it_is_not_repeated(endpoint: object) -> None:
+def test_a_secret_in_a_malformed_endpoint_is_not_shown(endpoint: object) -> None:
     with pytest.raises(KoalaConfigError, match=r"^endpoint is hidden") as raised:
         loaded({"endpoint": endpoint})
 
@@ -339,7 +354,7 @@ def test_whatever_else_is_wrong_with_the_endpoint_a_secret_in_it_is_not_repeated
         ("redis", "broker", '"redis://host:6379/0", for transport="redis"'),
     ],
 )
-def test_a_transport_without_what_it_needs_is_told_what_that_is(
+def test_the_error_for_an_incomplete_transport_says_what_it_needs(
     transport: str, setting: str, expected: str
 ) -> None:
     with pytest.raises(KoalaConfigError, match=f"^{setting} is missing") as raised:
@@ -348,7 +363,7 @@ def test_a_transport_without_what_it_needs_is_told_what_that_is(
     assert expected in str(raised.value)
 
 
-def test_a_brokers_address_of_another_kind_is_refused_and_not_repeated() -> None:
+def test_a_broker_address_of_another_kind_is_refused_and_not_shown() -> None:
     with pytest.raises(KoalaConfigError) as raised:
         loaded({"transport": "redis", "broker": "amqp://ada:hunter2@host"})
 
@@ -357,7 +372,7 @@ def test_a_brokers_address_of_another_kind_is_refused_and_not_repeated() -> None
 
 
 @pytest.mark.parametrize("transport", ["curl", "celery", "kafka", "redis"])
-def test_a_transport_whose_extra_is_missing_says_how_to_install_it(
+def test_the_error_for_a_missing_extra_says_how_to_install_it(
     transport: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("koala_middleware.config.settings.find_spec", lambda _: None)
@@ -365,7 +380,7 @@ def test_a_transport_whose_extra_is_missing_says_how_to_install_it(
         loaded({"transport": transport, "celery_app": "proj.celery:app", "broker": "redis://host"})
 
 
-def test_what_is_switched_off_needs_no_engine() -> None:
+def test_switched_off_a_transport_needs_nothing() -> None:
     assert not loaded({"transport": "kafka", "enabled": False}).enabled
 
 
@@ -401,5 +416,5 @@ TAKEN = [
 @pytest.mark.parametrize(
     ("name", "given", "value"), TAKEN, ids=[f"{name} = {given!r}" for name, given, _ in TAKEN]
 )
-def test_a_setting_takes(name: str, given: object, value: object) -> None:
+def test_a_setting_converts_its_value(name: str, given: object, value: object) -> None:
     assert getattr(loaded({name: given}), name) == value

@@ -133,7 +133,7 @@ def test_a_missing_key_is_said_whole_before_the_way_out() -> None:
         'such as "pk_1a2b3c" (letters, digits and . _ ~ -).'
     )
     assert hint
-    assert hint.startswith("Set public_api_key=… where you add the middleware")
+    assert hint.startswith("Give it as public_api_key=… or as KOALA_PUBLIC_API_KEY")
 
 
 def test_a_missing_middleware_is_a_warning() -> None:
