@@ -6,6 +6,7 @@ The Python blocks of a page run in order, in one namespace that has a visitor's 
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import shlex
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ from koala_middleware.cli.main import _parser
 from koala_middleware.testing.recorder import recording
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TUTORIALS = ROOT / "docs" / "tutorials"  # test_tutorials.py follows them
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT")), *DOCS]
 BLOCK = re.compile(
     r"""^(?:<!--\ not\ run:\ (?P<reason>.+?)\ -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$
         |^<!--\ setup\n(?P<setup>.*?)^-->$""",
@@ -57,7 +60,8 @@ def name(page: Path) -> str:
 
 
 def pages_with(language: str) -> list[Path]:
-    return [page for page in PAGES if any(block.language == language for block in blocks(page))]
+    pages = [page for page in PAGES if page.parent != TUTORIALS]
+    return [page for page in pages if any(block.language == language for block in blocks(page))]
 
 
 @pytest.mark.parametrize("page", pages_with("python"), ids=name)
@@ -129,4 +133,12 @@ def test_the_links_of_a_page_lead_to_a_file_and_a_heading(page: Path) -> None:
 def test_every_page_is_reached_from_the_index() -> None:
     index = ROOT / "docs" / "index.md"
     linked = {(index.parent / path).resolve() for path, _ in LINK.findall(index.read_text("utf-8"))}
-    assert set(PAGES[1:]) - linked == {index}
+    assert set(DOCS) - linked == {index}
+
+
+def test_the_api_page_is_about_names_that_exist() -> None:
+    page = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
+    named = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
+    assert named
+    for dotted in named:
+        pkgutil.resolve_name(dotted)
