@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types walls unit readme bench conformance host-suites faults brokers clean
+.PHONY: demo test lint types walls unit readme docs dist bench conformance host-suites faults brokers clean
 
 demo: .venv/demo
 	$(BIN)/python example_apps/demo.py
@@ -26,6 +26,24 @@ unit: .venv/ready
 # Writes the tables of the documentation that are made from the code; `make test` compares them.
 readme: .venv/ready
 	WRITE_README=1 $(BIN)/pytest -q tests/project/test_generated_tables.py
+
+# The documentation site, in build/docs/html. Every warning is an error.
+docs: .venv/docs
+	$(BIN)/python site/build.py
+
+# What is uploaded to an index, built in dist/ and checked.
+dist: .venv/dist
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/pyroma --min=7 .  # 10 with an author and the repository's address, which pyproject.toml does not have yet
+
+# pip knows dependency groups since 25.1.
+.venv/docs .venv/dist: .venv/%: .venv/pyvenv.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/pip install --quiet --disable-pip-version-check --group $*
+	touch $@
 
 # What a request, an event and a whole site pay, beside peers: about ten minutes, written to benchmarks/RESULTS.md.
 # Wants a machine that does nothing else, and wrk. One part: make bench PART=delivery
