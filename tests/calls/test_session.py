@@ -176,7 +176,7 @@ def test_what_a_thread_still_says_after_the_block_goes_out_at_once(
     assert body.get("email") == (None if level == "anonymous" else "ada@example.com")
 
 
-def test_and_so_does_what_it_says_just_as_the_block_ends(endpoint: Endpoint) -> None:
+def test_what_a_thread_says_just_as_the_block_ends_goes_out_at_once(endpoint: Endpoint) -> None:
     client = endpoint.client()
     with (
         just_as(KoalaContext.outlives, lambda: person.track("Report Written")),

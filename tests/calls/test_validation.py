@@ -148,7 +148,9 @@ def test_an_email_that_is_none_is_left_out_and_its_traits_are_sent(client: Koala
 
 
 @pytest.mark.parametrize("email", NO_EMAILS)
-def test_so_it_is_as_the_first_argument(client: KoalaClient, email: str) -> None:
+def test_an_invalid_email_as_the_first_argument_is_left_out_and_its_traits_are_sent(
+    client: KoalaClient, email: str
+) -> None:
     assert identified(client, email, {"plan": "pro"}) == (None, {"plan": "pro"})
 
 

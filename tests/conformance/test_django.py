@@ -187,7 +187,7 @@ def test_what_a_view_has_said_before_its_worker_is_stopped_goes_out(koala_events
     koala_events.assert_tracked("Began")
 
 
-def test_and_what_one_has_said_whose_client_has_left(koala_events: RecordedBatches) -> None:
+def test_what_an_async_view_has_said_before_its_client_leaves_goes_out(koala_events: RecordedBatches) -> None:
     """Django's ASGI handler cancels it then."""
 
     async def cancelled(request: KoalaRequest) -> HttpResponse:
@@ -281,7 +281,9 @@ def test_an_async_view_has_the_proxy_wherever_its_work_is_done(
 
 
 @EVERYWHERE
-def test_and_so_has_the_stream_it_returns(somewhere: Any, koala_events: RecordedBatches) -> None:
+def test_the_stream_that_an_async_view_returns_has_the_proxy(
+    somewhere: Any, koala_events: RecordedBatches
+) -> None:
     async def view(request: HttpRequest) -> StreamingHttpResponse:
         async def chunks() -> AsyncIterator[str]:
             yield "hello"
@@ -449,7 +451,9 @@ def test_an_event_on_commit_is_said_at_once_where_there_is_no_transaction_and_as
     koala_events.assert_tracked("Ordered", profile_id=ADA)
 
 
-def test_and_where_the_app_commits_by_itself(koala_events: RecordedBatches) -> None:
+def test_an_event_on_commit_is_said_at_once_where_the_app_commits_by_itself(
+    koala_events: RecordedBatches,
+) -> None:
     """Django tells nobody of such a commit."""
 
     def by_itself(request: KoalaRequest) -> HttpResponse:

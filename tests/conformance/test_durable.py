@@ -68,7 +68,7 @@ def test_what_a_handler_said_is_on_disk_before_a_byte_of_the_body_goes_out(
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda it: it.name)
-def test_and_what_a_stream_says_on_its_way_before_the_part_that_follows_it(
+def test_what_a_stream_says_is_on_disk_before_the_part_that_follows_it_goes_out(
     framework: Framework, tmp_path: Path
 ) -> None:
     settings = {"public_api_key": "pk_test", "outbox": str(tmp_path), "delivery": "relay"}

@@ -50,7 +50,9 @@ def test_what_was_said_in_a_failed_exchange_may_be_dropped(site: Site, koala_col
 
 
 @pytest.mark.koala(on_error="tag")
-def test_or_sent_with_the_status_it_ended_in(site: Site, koala_collector: Collector) -> None:
+def test_what_was_said_in_a_failed_exchange_may_be_sent_with_its_status(
+    site: Site, koala_collector: Collector
+) -> None:
     site.reply("/as-told-and-tracked", status=503, cookie=f"ko_id={ADA}")
     site.reply("/as-told-and-tracked", status=404, cookie=f"ko_id={GRACE}")
 

@@ -62,7 +62,7 @@ def test_a_response_that_the_server_drops_unclosed_loses_nothing(
 
 
 @pytest.mark.parametrize("framework", WSGI, ids=lambda it: it.name)
-def test_nor_does_a_stream_that_is_dropped_in_the_middle_once_it_is_garbage(
+def test_a_stream_that_is_dropped_in_the_middle_loses_nothing_once_it_is_garbage(
     framework: Framework, koala_collector: Collector
 ) -> None:
     begins_to_answer(app_of(framework, koala_collector), "/stream")
@@ -99,7 +99,7 @@ def _running(server: Any) -> Iterator[int]:
 
 @pytest.mark.parametrize("serve", [werkzeugs, djangos])
 @pytest.mark.parametrize("framework", WSGI, ids=lambda it: it.name)
-def test_nor_does_a_browser_that_resets_its_connection_to_a_development_server(
+def test_a_browser_that_resets_its_connection_to_a_development_server_loses_nothing(
     framework: Framework, serve: Serve, koala_collector: Collector
 ) -> None:
     with serve(app_of(framework, koala_collector)) as port:

@@ -93,9 +93,7 @@ def test_a_file_goes_to_the_server_as_the_very_object_it_made(
 
 
 @pytest.mark.parametrize("file_wrapper", [FileWrapper, itself])
-def test_but_no_byte_of_it_waits_for_a_delivery_that_waits_for_the_network(
-    file_wrapper: Any, koala_collector: Collector
-) -> None:
+def test_no_byte_of_a_file_waits_for_inline_delivery(file_wrapper: Any, koala_collector: Collector) -> None:
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:
         environ["koala"].track("Downloaded")
         start_response("200 OK", [])

@@ -395,7 +395,7 @@ def test_what_a_pattern_would_mask_is_never_taken_for_harmless_at_first_sight(
 
 @given(st.builds(grouped, cards(), st.sampled_from(["", " ", "-"])))
 @settings(deadline=None)
-def test_nor_is_a_card_number(number: str) -> None:
+def test_a_card_number_is_never_taken_for_harmless_at_first_sight(number: str) -> None:
     assert mask_secrets(number) == mask_thoroughly(number) == MASK
 
 

@@ -75,7 +75,7 @@ def test_koala_events_holds_what_the_app_said_by_person(pytester: pytest.Pyteste
     pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
-def test_nor_by_an_app_that_conftest_has_imported(pytester: pytest.Pytester) -> None:
+def test_an_app_that_conftest_has_imported_delivers_nothing(pytester: pytest.Pytester) -> None:
     pytester.makeconftest("""
         from app import Client, KoalaMiddleware, app
 
@@ -93,7 +93,7 @@ def test_nor_by_an_app_that_conftest_has_imported(pytester: pytest.Pytester) -> 
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-def test_nor_where_a_conftest_names_the_plugin_itself(
+def test_nothing_is_delivered_where_a_conftest_names_the_plugin_itself(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")

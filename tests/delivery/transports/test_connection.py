@@ -371,7 +371,7 @@ def test_a_kept_connection_that_was_cut_is_replaced_at_once(sent: Sent, batch: M
     assert endpoint.connections == 2
 
 
-def test_and_only_once(sent: Sent, batch: MakeBatch) -> None:
+def test_a_connection_that_was_cut_is_replaced_only_once(sent: Sent, batch: MakeBatch) -> None:
     with serving() as endpoint:
         endpoint.cuts = [False, True, True, False]
         assert sent(f"http://127.0.0.1:{endpoint.port}", batch("ada", 1)).status == 200
