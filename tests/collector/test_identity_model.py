@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -185,11 +185,12 @@ def _ignore(*_: object) -> None:
 Empty = Callable[[], Collected]
 
 
-def in_memory() -> Collected:
+@contextmanager
+def in_memory() -> Iterator[Collected]:
     """SQLite's."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    set_up(connection, ":memory:")
-    return Collected([SqliteLedger(connection)], lambda: SqliteReader(connection))
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        set_up(connection, ":memory:")
+        yield Collected([SqliteLedger(connection)], lambda: SqliteReader(connection))
 
 
 @contextmanager
@@ -302,9 +303,9 @@ def test_any_order_delay_and_duplication_ends_in_the_same_people_traits_and_time
     data: st.DataObject,
 ) -> None:
     entries = data.draw(histories())
-    collected = in_memory()
-    collected.deliver(data.draw(mails(entries)))
-    check(collected, entries)
+    with in_memory() as collected:
+        collected.deliver(data.draw(mails(entries)))
+        check(collected, entries)
 
 
 @settings(max_examples=EXAMPLES // 5, deadline=None, suppress_health_check=RELAXED)
@@ -362,9 +363,9 @@ def test_two_of_a_persons_browsers_change_hands_in_one_group(store: str, empty_o
         Sent(2, NOON + 1, "desk", None, None),
     ]
     group = [Sent(3, NOON, "desk", ada, None), Sent(4, NOON, "phone", ada, (("plan", 0),))]
-    collected = in_memory() if store == "sqlite" else empty_on_a_server()
-    collected.deliver([[[sent] for sent in before], [[sent] for sent in group]])
-    assert collected.traits() == {bob: {}, ada: {"plan": 0}}
+    with in_memory() if store == "sqlite" else nullcontext(empty_on_a_server()) as collected:
+        collected.deliver([[[sent] for sent in before], [[sent] for sent in group]])
+        assert collected.traits() == {bob: {}, ada: {"plan": 0}}
 
 
 @pytest.mark.parametrize("kind", ["identify", "track"])

@@ -191,7 +191,7 @@ Point = namedtuple("Point", "x y")
         pytest.param(
             np.datetime64("2023-11-30T00:00:00.000000001"), "2023-11-30T00:00:00.000000001", id="datetime64"
         ),
-        pytest.param(np.datetime64("NaT"), None, id="NaT"),
+        pytest.param(np.datetime64("NaT", "s"), None, id="NaT"),
         pytest.param(np.timedelta64(1500, "ms"), 1.5, id="timedelta64"),
         pytest.param(np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]], id="numpy array"),
         pytest.param(object(), "object", id="an object with nothing to say"),
