@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.collecting import DEADLINE, event, until
+from support.collecting import DEADLINE, event
 from support.collector_process import AGENT, batch_url, started
+from support.waiting import until
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])

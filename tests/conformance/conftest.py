@@ -32,6 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         pytest.param(
             (framework, way),
             id=f"{framework.name}-{SERVERS[framework.interface] if way == 'server' else way}",
+            marks=pytest.mark.needs_server if way == "server" else (),
         )
         for framework in FRAMEWORKS
         for way in ways

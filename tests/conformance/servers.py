@@ -16,6 +16,7 @@ from time import monotonic, sleep
 from typing import IO
 
 from conformance.exchange import Answer, Ask
+from support.ports import answers
 
 TESTS = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -180,25 +181,11 @@ def started(command: list[str], port: int, **environment: str) -> Server:
     )
     server = Server(process, port, output)
     deadline = monotonic() + _PATIENCE
-    while not _listens(port):
+    while not answers(port):
         if process.poll() is not None or monotonic() > deadline:
             raise RuntimeError(f"{command} did not start:\n{server.log()}")
         sleep(0.02)  # a server has no other way to say that it is ready
     return server
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 class Connection:

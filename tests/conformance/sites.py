@@ -17,6 +17,7 @@ from typing import Any, Literal
 from conformance import servers
 from conformance.exchange import Answer, Ask, Send
 from conformance.switchboard import SETTINGS_HEADER
+from support.ports import free_port
 
 Settings = dict[str, Any]
 Interface = Literal["asgi", "wsgi"]
@@ -153,7 +154,7 @@ class RealServers:
 
     def server(self, name: str, app: str) -> servers.Server:
         if (name, app) not in self._running:
-            port = servers.free_port()
+            port = free_port()
             command = getattr(servers, name)(f"conformance.apps.{app}", port)
             self._running[name, app] = servers.started(command, port)
         return self._running[name, app]

@@ -25,6 +25,7 @@ from conformance.http2 import http2_answer
 from conformance.servers import Connection, Server, raw_answer, reset
 from conformance.sites import FRAMEWORKS, Framework, Site, on_server
 from conformance.switchboard import SETTINGS_HEADER
+from support.ports import free_port
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
@@ -243,7 +244,7 @@ def cell(server: Server, framework: Framework, name: str, promise: Promise) -> s
 
 
 def row(framework: Framework, name: str) -> str:
-    port = servers.free_port()
+    port = free_port()
     print(f"{framework.name} on {name}")
     try:
         server = servers.started(getattr(servers, name)(f"conformance.apps.{framework.app}", port), port)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.waiting import until
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
@@ -233,13 +234,7 @@ def deliver(config_for: Callable[..., KoalaConfig]) -> Iterator[Callable[..., De
 def eventually() -> Callable[..., None]:
     """Waits until something that nobody announces is so; fails after some seconds."""
 
-    def wait(met: Callable[[], object], seconds: float = 20.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not met():
-            assert time.monotonic() < deadline, "it did not come to that"
-            threading.Event().wait(0.01)
-
-    return wait
+    return lambda met, seconds=20.0: until(met, seconds=seconds)
 
 
 @pytest.fixture

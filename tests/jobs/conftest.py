@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import requests
 from support.brokers import RedisServer
 from support.brokers import running as serving
-
-Found = TypeVar("Found")
+from support.waiting import until
 
 SITE = Path(__file__).parent / "site"
 DEADLINE = 30.0  # seconds for anything here to happen; nothing takes a tenth of it
@@ -42,7 +40,8 @@ class Collector:
                 if entry["event"] == event and all(entry[name] == value for name, value in members.items())
             ]
 
-        return until(lambda: found() if len(found()) >= number else None, f"{event} {members}")
+        until(lambda: len(found()) >= number, f"{event} {members}")
+        return found()
 
 
 @dataclass(frozen=True)
@@ -67,15 +66,6 @@ class Site:
         requests.get(f"{self.url}/beside/{job}", timeout=DEADLINE).raise_for_status()
 
 
-def until(look: Callable[[], Found | None], what: str) -> Found:
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        if (found := look()) is not None:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"did not happen in {DEADLINE:g} s: {what}")
-
-
 @contextmanager
 def running(arguments: list[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A process in the site's directory, its output in `log`; ended by SIGTERM."""
@@ -97,9 +87,9 @@ def running(arguments: list[str], log: Path, **environment: str) -> Iterator[sub
 def url_in(log: Path, process: subprocess.Popen[bytes]) -> str:
     """The address the process says it serves at."""
 
-    def look() -> str | None:
+    def look() -> str:
         assert process.poll() is None, log.read_text()
-        return next((word for word in log.read_text().split() if word.startswith("http://")), None)
+        return next((word for word in log.read_text().split() if word.startswith("http://")), "")
 
     return until(look, f"an address in {log}")
 

@@ -4,42 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import socket
 import subprocess
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from support.needs import needed
+from support.ports import await_port, free_port
 
 DEADLINE = 90.0  # seconds for a broker to start; RabbitMQ takes ten on an idle machine
-
-
-def needed(command: str, package: str, *elsewhere: str) -> str:
-    """The path of a command that a test cannot do without. CI has to bring it."""
-    found = shutil.which(command) or next((path for path in elsewhere if Path(path).exists()), None)
-    if found is not None:
-        return found
-    reason = f"needs {command}: apt-get install {package}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as connection:
-        connection.settimeout(1)
-        return connection.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Broker(ABC):
@@ -66,12 +40,7 @@ class Broker(ABC):
                 cwd=self.folder,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + DEADLINE
-        while not answers(self.port):
-            log_text = (self.folder / "log").read_text("utf-8", "replace")
-            assert self._process.poll() is None, log_text
-            assert time.monotonic() < deadline, log_text
-            time.sleep(0.05)
+        await_port(self.port, self._process, self.folder / "log", DEADLINE)
 
     def kill(self) -> None:
         """As kill -9 does it: no farewell."""
@@ -102,7 +71,7 @@ class RedisServer(Broker):
     """Writes each command down before it answers, so that a killed one has lost nothing."""
 
     def arguments(self) -> list[str]:
-        server = needed("redis-server", "redis-server")
+        server = needed("redis-server")
         listen = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         return [server, *listen, "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
 
@@ -116,9 +85,7 @@ class RabbitServer(Broker):
         self._mapper: subprocess.Popen[bytes] | None = None
 
     def arguments(self) -> list[str]:
-        # Debian's own wrapper in the PATH becomes the system's user first.
-        needed("rabbitmq-server", "rabbitmq-server", "/usr/sbin/rabbitmq-server")
-        return ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+        return [needed("rabbitmq-server")]
 
     def environment(self) -> dict[str, str]:
         (self.folder / "rabbitmq.conf").write_text(
@@ -143,7 +110,7 @@ class RabbitServer(Broker):
 
     def start(self) -> None:
         if self._mapper is None:
-            mapper = needed("epmd", "rabbitmq-server")
+            mapper = needed("epmd")
             listen = ["-port", str(self._mapper_port), "-address", "127.0.0.1"]
             self._mapper = subprocess.Popen([mapper, *listen])
         super().start()

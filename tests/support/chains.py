@@ -13,7 +13,8 @@ from typing import Any
 from support.brokers import Broker
 from support.cable import Cable
 from support.crowd import Crowd
-from support.workers import Worker, celery_settings, celery_worker, relay, until
+from support.waiting import until
+from support.workers import Worker, celery_settings, celery_worker, relay
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery

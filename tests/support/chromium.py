@@ -5,13 +5,12 @@ Knows no page and no server: each room serves what it asks for.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from support.needs import needed
 
 DEADLINE = 20.0  # seconds; what never comes fails, what comes late on a busy machine does not
 
@@ -30,11 +29,7 @@ _ARGUMENTS = [
 # One module each: a sync Playwright keeps an event loop running in this thread, which other tests need free.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if executable is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("Chromium is missing: apt-get install chromium")
-        pytest.skip("needs Chromium: apt-get install chromium")
+    executable = needed("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=_ARGUMENTS)
         yield browser

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,15 @@ import pytest
 import requests
 import uvicorn
 from starlette.applications import Starlette
+from support.waiting import until
 
 KEY = "pk_test"
 DEADLINE = 10.0  # seconds for anything that is waited for
-on_both_stores = pytest.mark.parametrize("new_database", ["sqlite", "postgresql"], indirect=True)
+on_both_stores = pytest.mark.parametrize(
+    "new_database",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_database)],
+    indirect=True,
+)
 
 
 @dataclass
@@ -76,14 +80,6 @@ def listening(app: Starlette) -> Iterator[Running]:
         app.state.collector.close_streams()
         server.should_exit = True
         thread.join(DEADLINE)
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait for a condition, with a deadline."""
-    end = time.monotonic() + DEADLINE
-    while not true():
-        assert time.monotonic() < end, "the deadline passed"
-        time.sleep(0.005)
 
 
 def event(name: str, sent_at: str | None = None, **more: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from support.brokers import needed
+from support.needs import needed
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Host:
 @contextmanager
 def host(number: int) -> Iterator[Host]:
     """Skips the test where the kernel does not let us."""
-    ip = needed("ip", "iproute2", "/usr/sbin/ip")
+    ip = needed("ip")
     net = f"10.{20 + os.getpid() % 200}.{number}"
     made = Host(ip, f"koala-{os.getpid()}-{number}", f"{net}.2", f"{net}.1")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import uuid
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
-import pytest
+from support.needs import needed
+from support.ports import free_port
 
 PASSWORD = "p@ss/w:rd-of-the-tests"  # with what a URL has to quote
 _QUOTED = "p%40ss%2Fw%3Ard-of-the-tests"
@@ -77,19 +77,9 @@ def unprivileged() -> list[str]:
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 
 
-def _programs() -> Path:
-    in_path = shutil.which("initdb")
-    found = [Path(in_path)] if in_path else sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if found:
-        return found[-1].parent
-    if os.environ.get("CI") == "true":
-        pytest.fail("CI has to bring PostgreSQL: apt-get install postgresql")
-    pytest.skip("needs PostgreSQL: apt-get install postgresql")
-
-
 @contextmanager
 def cluster() -> Iterator[Cluster]:
-    programs = _programs()
+    programs = Path(needed("initdb")).parent
     with tempfile.TemporaryDirectory(prefix="koala-postgresql-") as made:
         folder = Path(made)
         (folder / "password").write_text(PASSWORD)
@@ -100,16 +90,9 @@ def cluster() -> Iterator[Cluster]:
         subprocess.run(
             [*unprivileged(), *map(str, initialise), *_INITIALLY], check=True, stdout=subprocess.DEVNULL
         )
-        server = Cluster(programs, folder, _free_port())
+        server = Cluster(programs, folder, free_port())
         server.start()
         try:
             yield server
         finally:
             server.stop("immediate")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

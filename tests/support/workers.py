@@ -8,22 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from support.waiting import DEADLINE
 
 SITE = Path(__file__).parents[1] / "delivery" / "brokers" / "site"
-DEADLINE = 60.0  # seconds for anything to happen; nothing takes half of it
-
-
-def until(met: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
-    deadline = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < deadline, f"did not happen in {seconds:g} s: {what}"
-        time.sleep(0.02)
 
 
 def celery_settings(url: str, queue: str, **options: Any) -> dict[str, Any]:

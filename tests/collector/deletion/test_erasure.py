@@ -20,8 +20,8 @@ from support.collecting import (
     event,
     listening,
     on_both_stores,
-    until,
 )
+from support.waiting import until
 
 from koala_middleware.cli.main import main
 from koala_middleware.collector import create_app

@@ -11,7 +11,8 @@ from http.client import HTTPConnection
 from typing import Any
 
 import pytest
-from support.collecting import KEY, Running, Serve, event, on_both_stores, until
+from support.collecting import KEY, Running, Serve, event, on_both_stores
+from support.waiting import until
 
 BATCH = f"/web/projects/{KEY}/batch"
 PROFILE = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"

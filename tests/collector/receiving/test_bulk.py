@@ -10,7 +10,8 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.collecting import KEY, Running, Serve, event, until
+from support.collecting import KEY, Running, Serve, event
+from support.waiting import until
 
 BULK = f"/web/projects/{KEY}/bulk"
 

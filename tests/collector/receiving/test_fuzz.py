@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
-from support.collecting import KEY, Database, Running, event, listening, until
+from support.collecting import KEY, Database, Running, event, listening
+from support.waiting import until
 
 from koala_middleware import collector as package
 from koala_middleware.collector import create_app

@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 import requests
-from support.collecting import DEADLINE, KEY, Serve, event, until
+from support.collecting import DEADLINE, KEY, Serve, event
 from support.collector_process import AGENT, batch_url, started
 from support.postgresql import PASSWORD, Cluster, cluster
+from support.waiting import until
 
 from koala_middleware.collector.deletion import retention
 from koala_middleware.collector.recording.recorder import record

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.brokers import Broker, free_port
+from support.brokers import Broker
 from support.chains import delivering, web_config
 from support.crowd import Crowd
-from support.workers import celery_settings, until
+from support.ports import free_port
+from support.waiting import until
+from support.workers import celery_settings
 
 SETTINGS: dict[str, Callable[[int], dict[str, Any]]] = {
     "celery on RabbitMQ": lambda port: celery_settings(f"amqp://guest:hunter2@127.0.0.1:{port}//", "away"),

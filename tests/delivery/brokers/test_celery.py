@@ -15,7 +15,8 @@ from kombu import Queue
 from support.brokers import Broker
 from support.chains import KINDS, Chain, chained, delivering, web_config, working
 from support.crowd import Crowd
-from support.workers import celery_settings, celery_worker, until
+from support.waiting import until
+from support.workers import celery_settings, celery_worker
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.outbox.inspection import keys, refused_entries

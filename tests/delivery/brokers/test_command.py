@@ -9,7 +9,8 @@ from redis import Redis
 from support.brokers import Broker
 from support.chains import delivering, web_config, working
 from support.crowd import Crowd
-from support.workers import relay, until
+from support.waiting import until
+from support.workers import relay
 
 from koala_middleware.cli.main import main
 from koala_middleware.testing.collector import Answer, Collector

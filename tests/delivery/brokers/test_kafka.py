@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka import Producer
 from support.chains import delivering, web_config, working
 from support.crowd import Crowd
-from support.workers import relay, until
+from support.waiting import until
+from support.workers import relay
 
 from koala_middleware.delivery.transports.kafka import KafkaTransport
 from koala_middleware.protocol.batches import Batch, Entry

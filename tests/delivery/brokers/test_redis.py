@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.brokers import Broker
-from support.workers import until
+from support.waiting import until
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.relay import redis_source

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.collecting import listening
-from support.workers import until
+from support.waiting import until
 
 from koala_middleware.collector import create_app
 from koala_middleware.config.settings import KoalaConfig

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 from support.namespaces import Host, host
-from support.workers import until
+from support.waiting import until
 
 SHOP = Path(__file__).parent / "shop.py"
 COLLECTOR = ["-m", "koala_middleware.cli", "collector", "--host", "0.0.0.0", "--port", "0", "--database"]

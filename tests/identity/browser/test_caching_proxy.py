@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from getpass import getuser
 from pathlib import Path
@@ -14,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import BrowserContext
+from support.needs import needed
+from support.ports import await_port, free_port
 
 if TYPE_CHECKING:
     from identity.browser.conftest import Site as WebSite
@@ -57,33 +55,17 @@ http {{
 @pytest.fixture
 def nginx(site: WebSite, tmp_path: Path) -> Iterator[Callable[[str], str]]:
     """URLs of the site behind the proxy."""
-    executable = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if executable is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("nginx is missing: apt-get install nginx")
-        pytest.skip("needs nginx: apt-get install nginx")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    executable = needed("nginx")
+    port = free_port()
     config = tmp_path / "nginx.conf"
     config.write_text(CONFIG.format(user=getuser(), folder=tmp_path, port=port, origin=site.ports["http"]))
     process = subprocess.Popen([executable, "-e", str(tmp_path / "error.log"), "-c", str(config)])
     try:
-        _await_port(port, process)
+        await_port(port, process, tmp_path / "error.log", DEADLINE)
         yield lambda path: f"http://www.example.com:{port}{path}"
     finally:
         process.terminate()
         process.wait(DEADLINE)
-
-
-def _await_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + DEADLINE
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            continue
-        return
-    pytest.fail("nginx did not start")
 
 
 def visit(context: BrowserContext, url: str) -> str:
