@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.workers import until
+from support.waiting import until
 
 TUTORIALS = sorted((Path(__file__).parents[2] / "docs" / "tutorials").glob("*.md"))
 STEP = re.compile(
