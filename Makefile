@@ -4,7 +4,17 @@ PYTHON ?= python3
 VENV := .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 
-.PHONY: demo test quick lint types walls unit programs readme docs dist bench conformance host-suites faults brokers clean
+# Extras and dependency groups of pyproject.toml: by uv where it is there, else by pip, which knows groups since 25.1.
+FEATURES := flask,django,fastapi,collector,postgres,jobs,events,cli,curl,celery,kafka,redis
+SITES := flask,django,fastapi,collector
+ifneq ($(shell command -v uv),)
+INSTALL = uv pip install --quiet --python $(BIN)/python
+else
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1' && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
+
+.PHONY: demo test quick lint types walls unit programs readme docs pictures dist bench conformance host-suites faults brokers clean
 
 demo: $(VENV)/demo
 	$(BIN)/python example_apps/demo.py
@@ -49,16 +59,18 @@ dist: $(VENV)/dist
 	$(BIN)/check-wheel-contents dist/*.whl
 	$(BIN)/pyroma --min=7 .  # 10 with an author and the repository's address, which pyproject.toml does not have yet
 
-# pip knows dependency groups since 25.1.
 $(VENV)/docs $(VENV)/dist: $(VENV)/%: $(VENV)/pyvenv.cfg pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	$(BIN)/pip install --quiet --disable-pip-version-check --group $*
+	$(INSTALL) --group $*
 	touch $@
+
+# The pictures in the documentation, from the demo's own data, in light and dark.
+pictures: $(VENV)/ready
+	$(BIN)/python site/pictures.py
 
 # What a request, an event and a whole site pay, beside peers: about ten minutes, written to benchmarks/RESULTS.md.
 # Wants a machine that does nothing else, and wrk. One part: make bench PART=delivery
 bench: $(VENV)/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(INSTALL) --editable '.[flask,django,fastapi,curl]' --group bench
 	$(BIN)/python -m benchmarks $(PART)
 
 # A fresh Debian or Ubuntu has Python without its venv module.
@@ -66,19 +78,23 @@ $(VENV)/pyvenv.cfg:
 	$(PYTHON) tests/support/programs.py venv
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/demo $(VENV)/ready: $(VENV)/%: $(VENV)/pyvenv.cfg pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$(subst ready,test,$*)]'
+$(VENV)/demo: $(VENV)/pyvenv.cfg pyproject.toml
+	$(INSTALL) --editable '.[$(SITES)]' --group demo
+	touch $@
+
+$(VENV)/ready: $(VENV)/pyvenv.cfg pyproject.toml
+	$(INSTALL) --editable '.[$(FEATURES)]' --group test
 	touch $@
 
 # Every promise on every server, over real sockets: written to tests/conformance/TABLE.md.
 conformance: $(VENV)/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[conformance]'
-	-$(BIN)/pip install --quiet --disable-pip-version-check mod_wsgi  # needs apache2-dev; its rows say so without
+	$(INSTALL) --editable '.[$(FEATURES)]' --group conformance
+	-$(INSTALL) mod_wsgi  # needs apache2-dev; its rows say so without
 	$(BIN)/python tests/conformance/table.py
 
 # What this package and its peers lose while a collector misbehaves: about ten minutes, written to FAULTS.md.
 faults: $(VENV)/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(INSTALL) --editable '.[flask,django,fastapi,curl]' --group bench
 	$(BIN)/python -m benchmarks.faults
 
 # What each broker loses and doubles while workers, networks and the broker itself fail: about eight minutes.
@@ -89,9 +105,10 @@ brokers: $(VENV)/ready
 # Flask's suite needs an older pytest than ours.
 host-suites:
 	$(PYTHON) -m venv .hosts
-	.hosts/bin/pip install --quiet --disable-pip-version-check --editable '.[test]' 'pytest<9' trio python-multipart \
+	.hosts/bin/pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	.hosts/bin/pip install --quiet --disable-pip-version-check --editable '.[$(FEATURES)]' --group test 'pytest<9' trio \
 		ephemeral-port-reserve
 	.hosts/bin/python tests/hosts/run.py
 
 clean:
-	rm -rf .venv* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv* build dist .mypy_cache .ruff_cache .pytest_cache

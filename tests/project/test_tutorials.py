@@ -20,6 +20,8 @@ import pytest
 import requests
 from support.waiting import until
 
+pytestmark = pytest.mark.needs_server
+
 TUTORIALS = sorted((Path(__file__).parents[2] / "docs" / "tutorials").glob("*.md"))
 STEP = re.compile(
     r"""Save\ this\ as\ `(?P<new>[^`]+)`:\n\n```\w+\n(?P<content>.*?)^```
