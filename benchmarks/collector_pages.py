@@ -21,11 +21,11 @@ import orjson
 import uuid6
 from tqdm import tqdm
 
-from koala_middleware.collector.recording.recorder import record
+from koala_middleware.collector.recording.recorder import record_batches
 from koala_middleware.collector.store.contract import Store
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
-from koala_middleware.collector.validation.batches import read_person_batch
+from koala_middleware.collector.validation.batches import parse_person_batch
 
 KEY = "pk_bench"
 NAMES = tuple(f"Event {number}" for number in range(150))
@@ -71,10 +71,11 @@ def fill(store: Store, events: int) -> None:
     with tqdm(total=events, initial=have, unit=" events", unit_scale=True) as bar:
         for first in range(have // 30, events // 30, GROUP):
             group = [
-                (0, read_person_batch(KEY, batch(number, now), now)) for number in range(first, first + GROUP)
+                (0, parse_person_batch(KEY, batch(number, now), now))
+                for number in range(first, first + GROUP)
             ]
             with ledger.transaction():
-                bar.update(sum(record(ledger, group)))
+                bar.update(sum(record_batches(ledger, group)))
     ledger.close()
 
 

@@ -1,26 +1,18 @@
-"""The HTML that brings the browser script into a page: a queue for early calls, and the script itself.
+"""The HTML that brings the browser script into a page: checks the settings, and has the tags built.
 
-Knows no framework and no collector: the script is whatever the endpoint serves at `/v1/{key}/sdk.js`.
+Must not know a framework or the collector: the script is whatever the endpoint serves at `/v1/{key}/sdk.js`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
 
 from markupsafe import Markup
 
 from koala_middleware.config import validators
 from koala_middleware.errors import KoalaConfigError
-
-# Until the script is there, `ko` is a list that writes calls down; the script plays them back in order.
-# Nothing is filled in here, so nobody's text can become code.
-_QUEUE = Markup(
-    "(function(){if(window.ko)return;var ko=window.ko=[];"
-    '["identify","track","page","qualify","reset","ready"].forEach(function(name){'
-    "ko[name]=function(){ko.push([name].concat([].slice.call(arguments)));return ko}})})()"
-)
+from koala_middleware.protocol.script_tags import script_tags
 
 
 def snippet(public_api_key: str, endpoint: str, nonce: str | None = None) -> Markup:
@@ -37,10 +29,7 @@ def snippet(public_api_key: str, endpoint: str, nonce: str | None = None) -> Mar
     """
     key = _checked("public_api_key", validators.api_key, public_api_key)
     host = _checked("endpoint", validators.url, endpoint)
-    attribute = Markup(' nonce="{}"').format(nonce) if nonce else Markup()
-    return Markup('<script{}>{}</script>\n<script{} async src="{}"></script>').format(
-        attribute, _QUEUE, attribute, f"{host}/v1/{quote(key, safe='')}/sdk.js"
-    )
+    return script_tags(key, host, nonce)
 
 
 def _checked(name: str, check: Callable[[object], Any], value: object) -> str:

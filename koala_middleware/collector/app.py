@@ -1,4 +1,4 @@
-"""The collector as a Starlette app: its parts put together, started and stopped by the lifespan."""
+"""The collector as a Starlette app: its routes, its middleware, and what its lifespan starts and stops."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from koala_middleware.collector import json_api as api
-from koala_middleware.collector.access import guard
+from koala_middleware.collector import json_api
+from koala_middleware.collector.access.login_required import LoginRequired, database_unavailable
+from koala_middleware.collector.http import refusal_response
 from koala_middleware.collector.monitoring import probes
-from koala_middleware.collector.pages import STATIC, live, views
-from koala_middleware.collector.receiving import batches as ingest
-from koala_middleware.collector.receiving import browser_script as protocol
-from koala_middleware.collector.receiving import bulk
-from koala_middleware.collector.receiving.cors import shared_with
-from koala_middleware.collector.recording.writer import Away
+from koala_middleware.collector.pages import live, login, views
+from koala_middleware.collector.pages.rendering import STATIC
+from koala_middleware.collector.receiving import batches, browser_script, bulk, deletion_requests
+from koala_middleware.collector.receiving.cors import cors
 from koala_middleware.collector.runtime import Collector
 from koala_middleware.collector.settings import CollectorSettings, collection, milliseconds
+from koala_middleware.collector.store.errors import DatabaseUnavailable
 from koala_middleware.collector.store.opening import open_store
+from koala_middleware.collector.validation.refusal import RequestRefused
 
 
 def create_app(
@@ -37,22 +38,22 @@ def create_app(
     key_rate: float | None = None,
     login_header: str | None = None,
 ) -> Starlette:
-    """A collector on one database.
+    """Create a collector on a database.
 
     Args:
-        database: A SQLite file, made when it is not there; or `"postgresql://user@host/name"`, which several
+        database: A SQLite file, created when it does not exist; or `"postgresql://user@host/name"`, which several
             collectors may share.
-        keys: The public API keys that are taken. None or empty takes any, which suits development.
+        keys: The public API keys to take. None or empty takes any key, which suits development.
         origins: The sites whose scripts may send, `"https://www.example.com"`. None or empty: any site.
-        secret_key: What deletion requests must bear, `"sk_…"`. None switches them off.
-        keep: How long entries stay: `"90d"`, `"12w"`, `"1y"`. None: for ever.
-        address_rate: Requests a second, on average, from one address; more are answered 429. None: any.
+        secret_key: The key that deletion requests must carry, `"sk_…"`. None turns them off.
+        keep: How long to keep entries: `"90d"`, `"12w"`, `"1y"`. None: forever.
+        address_rate: Requests a second, on average, from one address; more are answered 429. None: no limit.
         key_rate: The same for one key.
-        login_header: The header in which a proxy that can be trusted names who is logged in.
+        login_header: The header in which a trusted proxy names the user.
 
     Raises:
-        TypeError, ValueError: For a setting that cannot be meant.
-        ImportError: When what the database needs is not installed.
+        TypeError, ValueError: A setting is invalid.
+        ImportError: A package that the database needs is not installed.
     """
     settings = CollectorSettings(
         database,
@@ -64,16 +65,16 @@ def create_app(
         key_rate,
         login_header,
     )
-    open_store(database).close()  # whatever is wrong with the setting is said now
+    open_store(database).close()  # an invalid `database` is refused here
     return Starlette(
         routes=_routes(settings),
-        middleware=[Middleware(guard.Guard)],
-        exception_handlers={Away: guard.away},
+        middleware=[Middleware(LoginRequired)],
+        exception_handlers={DatabaseUnavailable: database_unavailable, RequestRefused: refusal_response},
         lifespan=_lifespan(settings),
     )
 
 
-def _lifespan(settings: CollectorSettings):  # type: ignore[no-untyped-def]  # Starlette names no type for it
+def _lifespan(settings: CollectorSettings):  # type: ignore[no-untyped-def]  # Starlette has no name for its type
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         collector = app.state.collector = Collector(settings, open_store(settings.database, settings.keep))
@@ -87,28 +88,28 @@ def _lifespan(settings: CollectorSettings):  # type: ignore[no-untyped-def]  # S
 
 
 def _routes(settings: CollectorSettings) -> list[BaseRoute]:
-    shared = shared_with(settings.origins)  # the protocol; what people look at is nobody else's
+    scripts = cors(settings.origins)  # for the protocol only: no other site may read the pages
     sending: list[BaseRoute] = [
-        Route("/batch", ingest.person_batch, methods=["POST"]),
-        Route("/accounts/batch", ingest.account_batch, methods=["POST"]),
+        Route("/batch", batches.person_batch, methods=["POST"]),
+        Route("/accounts/batch", batches.account_batch, methods=["POST"]),
         Route("/bulk", bulk.bulk, methods=["POST"]),
-        Route("/profiles", protocol.profiles, methods=["POST"]),
-        Route("/metrics", protocol.metrics, methods=["POST"]),
-        Route("/auth", protocol.auth),
+        Route("/profiles", browser_script.profiles, methods=["POST"]),
+        Route("/metrics", browser_script.telemetry, methods=["POST"]),
+        Route("/auth", browser_script.auth),
     ]
     return [
-        Route("/web/projects/{key}", protocol.bootstrap, middleware=[shared]),
-        Mount("/web/projects/{key}", routes=sending, middleware=[shared]),
+        Route("/web/projects/{key}", browser_script.bootstrap, middleware=[scripts]),
+        Mount("/web/projects/{key}", routes=sending, middleware=[scripts]),
         Mount(
             "/v1/{key}",
-            routes=[Route("/sdk.js", protocol.script)],
-            middleware=[shared, Middleware(GZipMiddleware)],
+            routes=[Route("/sdk.js", browser_script.script)],
+            middleware=[scripts, Middleware(GZipMiddleware)],
         ),
-        Route("/api/v1/deletion-requests", protocol.request_deletion, methods=["POST"]),
-        Route("/api/v1/deletion-requests/{id}", protocol.deletion),
+        Route("/api/v1/deletion-requests", deletion_requests.request_deletion, methods=["POST"]),
+        Route("/api/v1/deletion-requests/{id}", deletion_requests.deletion_receipt),
         *probes.routes,
-        *guard.routes,
-        *api.routes,
+        *login.routes,
+        *json_api.routes,
         *live.routes,
         *views.routes,
         Mount("/static", StaticFiles(directory=STATIC), name="static"),

@@ -1,4 +1,7 @@
-"""`koala-middleware collector`: the collector's part of the command line. Imports the collector only when it runs."""
+"""`koala-middleware collector`: the collector's part of the command line.
+
+Imports the collector only when a command runs, so that `--help` works without the extra.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # argparse has no public name for what add_subparsers answers
+    # argparse has no public name for what add_subparsers returns
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
@@ -22,8 +25,8 @@ def register(subcommands: Subcommands) -> None:
     """Add `collector`, `collector user`, `collector export` and `collector import`."""
     parser = subcommands.add_parser(
         "collector",
-        help="run the collector: takes what is sent, stores it and shows it",
-        description="Takes batches over HTTP, resolves who is who, stores it and shows it on pages.",
+        help="run the collector: receives entries, stores them and shows them",
+        description="Receives batches over HTTP, works out who is who, stores them and shows them on pages.",
     )
     _add_serving(parser)
     parser.set_defaults(run=run)
@@ -38,16 +41,20 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     add("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     add("--port", type=int, default=8600, help="port to listen on; 0 takes a free one (default %(default)s)")
     add("--open", action="store_true", dest="open_page", help="open the page in a browser")
-    keys = "take this public API key only; repeatable (default: any)"
+    keys = "take only this public API key; repeatable (default: any)"
     add("--key", action="append", metavar="pk_…", dest="keys", help=keys)
-    origins = "take scripts of this site only, like https://www.example.com; repeatable (default: any)"
+    origins = "answer only scripts of this site, like https://www.example.com; repeatable (default: any)"
     add("--origin", action="append", metavar="URL", dest="origins", help=origins)
-    add("--secret-key", metavar="sk_…", help="what deletion requests must bear (default: they are off)")
-    add("--keep", metavar="LENGTH", help="how long entries stay, like 90d, 12w or 1y (default: for ever)")
-    rate = "requests a second taken from one address, on average (default: any)"
+    add(
+        "--secret-key",
+        metavar="sk_…",
+        help="the key that deletion requests must carry (default: they are off)",
+    )
+    add("--keep", metavar="LENGTH", help="how long to keep entries, like 90d, 12w or 1y (default: forever)")
+    rate = "requests a second from one address, on average (default: no limit)"
     add("--address-rate", type=float, metavar="N", help=rate)
-    add("--key-rate", type=float, metavar="N", help="the same for one key (default: any)")
-    header = "the header in which a trusted proxy names who is logged in"
+    add("--key-rate", type=float, metavar="N", help="the same for one key (default: no limit)")
+    header = "the header in which a trusted proxy names the user"
     add("--login-header", metavar="NAME", help=header)
 
 
@@ -62,7 +69,7 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
 
 def _add_users(commands: Subcommands) -> None:
     parser = commands.add_parser(
-        "user", help="who may look at the pages; with the first user they ask for a login"
+        "user", help="add or remove users; with the first one the pages ask for a login"
     )
     parser.add_argument("action", choices=("add", "remove"))
     parser.add_argument("name")
@@ -81,7 +88,7 @@ def _add_transfers(commands: Subcommands) -> None:
     into.add_argument("files", nargs="+", type=Path, metavar="FILE")
     into.add_argument("--to", default="http://127.0.0.1:8600", metavar="URL", help="(default %(default)s)")
     into.add_argument(
-        "--key", default="pk_import", metavar="pk_…", help="for lines that name none (default %(default)s)"
+        "--key", default="pk_import", metavar="pk_…", help="for lines without a key (default %(default)s)"
     )
     into.set_defaults(run=run_import)
 
@@ -94,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         from koala_middleware.collector.store.opening import open_store, without_password  # noqa: PLC0415
     except ImportError as error:
         raise SystemExit(_needs(error)) from None
-    with _database_trouble(arguments.database):
+    with _database_errors(arguments.database):
         app = create_app(
             arguments.database,
             arguments.keys,
@@ -106,9 +113,9 @@ def run(arguments: argparse.Namespace) -> int:
             login_header=arguments.login_header,
         )
         with closing(open_store(arguments.database, milliseconds(arguments.keep))) as store:
-            store.prepare()  # as the app does when it starts; here trouble is said in one sentence
+            store.prepare()  # as the app does when it starts, but here an error is one sentence
     if arguments.host not in LOOPBACK and arguments.login_header is None:
-        _warn(f"Listening on {arguments.host}. Unless there is a user, whoever reaches it sees everything:")
+        _warn(f"Listening on {arguments.host}. Without a user, whoever reaches it sees everything:")
         _warn(f"  koala-middleware collector user add NAME --database {without_password(arguments.database)}")
     serve(app, arguments.host, arguments.port, arguments.open_page)
     return 0
@@ -118,20 +125,20 @@ def run_user(arguments: argparse.Namespace) -> int:
     from koala_middleware.collector.access.logins import add_login  # noqa: PLC0415  (see run)
     from koala_middleware.collector.store.opening import open_store  # noqa: PLC0415
 
-    with _database_trouble(arguments.database), closing(open_store(arguments.database)) as store:
+    with _database_errors(arguments.database), closing(open_store(arguments.database)) as store:
         if arguments.action == "remove":
-            return 0 if store.drop_login(arguments.name) else _fail(f"There is no user {arguments.name!r}.")
+            return 0 if store.delete_login(arguments.name) else _fail(f"There is no user {arguments.name!r}.")
         password = _password()
         if not password:
             return _fail("The password is empty: nothing was changed.")
         add_login(store, arguments.name, password)
-    _warn(f"{arguments.name} may log in. Pages now ask for it.")
+    _warn(f"{arguments.name} may log in. The pages now ask for a login.")
     return 0
 
 
 @contextmanager
-def _database_trouble(database: str) -> Iterator[None]:
-    """One sentence instead of a traceback."""
+def _database_errors(database: str) -> Iterator[None]:
+    """Errors as one sentence instead of a traceback."""
     from koala_middleware.collector.store.opening import url_scheme  # noqa: PLC0415  (see run)
 
     folder = Path(database).absolute().parent
@@ -148,7 +155,7 @@ def _database_trouble(database: str) -> Iterator[None]:
 
 
 def _password() -> str:
-    """Typed twice at a terminal; else the first line of stdin."""
+    """Entered twice at a terminal, or the first line of stdin."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\n")
     password = getpass.getpass("Password: ")
@@ -163,7 +170,7 @@ def run_export(arguments: argparse.Namespace) -> int:
         return _fail("Batches are JSON lines: leave --format csv out.")
     if url_scheme(arguments.database) is None and not Path(arguments.database).exists():
         return _fail(f"There is no database {arguments.database}.")
-    with _database_trouble(arguments.database):
+    with _database_errors(arguments.database):
         count = export(arguments.database, arguments.what, arguments.format, arguments.output)
     _warn(f"{count} {arguments.what} written.")
     return 0
@@ -172,13 +179,13 @@ def run_export(arguments: argparse.Namespace) -> int:
 def run_import(arguments: argparse.Namespace) -> int:
     import requests  # noqa: PLC0415  (see run)
 
-    from koala_middleware.collector.transfer.exporting import bring_in  # noqa: PLC0415
+    from koala_middleware.collector.transfer.importing import import_files  # noqa: PLC0415
 
     for file in arguments.files:
         if file.is_dir() or not file.exists():
             return _fail(f"There is no file {file}.")
     try:
-        taken, refused = bring_in(arguments.files, arguments.to, arguments.key)
+        taken, refused = import_files(arguments.files, arguments.to, arguments.key)
     except requests.RequestException as error:
         name = type(error).__name__
         return _fail(f"No collector answers at {arguments.to} ({name}). Start it, or give another --to.")

@@ -1,8 +1,8 @@
-"""What arrived, as JSON: for scripts and for tests. The pages' login rules hold here, too.
+"""What arrived, as JSON for scripts and tests. The login rules of the pages apply.
 
-`GET /api/entries?after=0&limit=500`  entries by arrival, each with whose it is now; `next` continues.
-`GET /api/people?limit=500`           people, whoever was seen last first.
-`GET /api/requests?limit=100`         the last requests as they came, refused and ignored ones included.
+`GET /api/entries?after=0&limit=500`  entries by arrival, each with its person; `next` is the next `after`.
+`GET /api/people?limit=500`           people, ordered by last_seen, newest first.
+`GET /api/requests?limit=100`         the last requests as they arrived, including refused and ignored ones.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from koala_middleware.collector.receiving.batches import answer
-from koala_middleware.collector.runtime import Collector
-from koala_middleware.collector.store.records import Person, Shown
+from koala_middleware.collector.http import json_response
+from koala_middleware.collector.runtime import collector_of
+from koala_middleware.collector.store.records import StoredEntry, StoredPerson
 from koala_middleware.collector.times import iso
 
 MOST = 1_000  # of anything in one answer
@@ -24,26 +24,26 @@ MOST = 1_000  # of anything in one answer
 
 def entries(request: Request) -> Response:
     after = _number(request, "after", 0)
-    with _collector(request).store.reader() as reader:
+    with collector_of(request).store.reader() as reader:
         found = reader.entries(after, _number(request, "limit", 500))
-    return answer(
+    return json_response(
         {"entries": [as_json(entry) for entry in found], "next": found[-1].entry_no if found else after}
     )
 
 
 def people(request: Request) -> Response:
-    with _collector(request).store.reader() as reader:
+    with collector_of(request).store.reader() as reader:
         found = reader.people(_number(request, "limit", 500))
-    return answer({"people": [_person(person) for person in found]})
+    return json_response({"people": [_person(person) for person in found]})
 
 
 def requests(request: Request) -> Response:
-    with _collector(request).store.reader() as reader:
+    with collector_of(request).store.reader() as reader:
         found = reader.requests(_number(request, "limit", 100), ("taken", "refused", "ignored"))
-    return answer({"requests": [{**row, "received_at": iso(row["received_at"])} for row in found]})
+    return json_response({"requests": [{**row, "received_at": iso(row["received_at"])} for row in found]})
 
 
-def as_json(entry: Shown) -> dict[str, Any]:
+def as_json(entry: StoredEntry) -> dict[str, Any]:
     return {
         "entry_no": entry.entry_no,
         "key": entry.key,
@@ -59,7 +59,7 @@ def as_json(entry: Shown) -> dict[str, Any]:
     }
 
 
-def _person(person: Person) -> dict[str, Any]:
+def _person(person: StoredPerson) -> dict[str, Any]:
     return {
         "key": person.key,
         "email": person.email,
@@ -78,11 +78,6 @@ def _number(request: Request, name: str, default: int) -> int:
         if given.isascii() and given.isdigit()
         else default
     )
-
-
-def _collector(request: Request) -> Collector:
-    collector: Collector = request.app.state.collector
-    return collector
 
 
 routes = [

@@ -1,4 +1,4 @@
-"""One collector's moving parts, made when its app starts and ended with it."""
+"""A running collector: the store, the writer and what watches over them. Made when the app starts, ended with it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import math
 from collections import Counter
 from contextlib import suppress
 
+from starlette.requests import HTTPConnection
+
 from koala_middleware.collector.access.logins import Logins
-from koala_middleware.collector.access.rate_limits import Rate
-from koala_middleware.collector.deletion.retention import expire_for_ever
-from koala_middleware.collector.monitoring.metrics import Measures
-from koala_middleware.collector.recording.writer import Answer, Arrived, Away, NotStored, Writer
+from koala_middleware.collector.access.rate_limits import RateLimit
+from koala_middleware.collector.deletion.retention import expire_hourly
+from koala_middleware.collector.monitoring.metrics import Metrics
+from koala_middleware.collector.recording.writer import NotStored, OnStored, Writer
 from koala_middleware.collector.settings import CollectorSettings
 from koala_middleware.collector.store.contract import Store
+from koala_middleware.collector.store.errors import DatabaseUnavailable
+from koala_middleware.collector.store.rows import ReceivedRequest
 
 
 class Collector:
-    """The store, its writer, and what watches over them.
+    """One collector.
 
     Attributes:
         closing: Set when the server begins to stop; whatever streams must then end.
@@ -26,25 +30,24 @@ class Collector:
     def __init__(self, settings: CollectorSettings, store: Store) -> None:
         self.settings = settings
         self.store = store
-        self.writer = Writer(self.store.ledger, self._settled, self._written)
-        self.measures = Measures(lambda: self.writer.waiting, self._size)
-        self.address_rate, self.key_rate = Rate(settings.address_rate), Rate(settings.key_rate)
+        self.writer = Writer(self.store.ledger, self._notify, self._measure)
+        self.metrics = Metrics(lambda: self.writer.waiting, self._size)
+        self.address_rate, self.key_rate = RateLimit(settings.address_rate), RateLimit(settings.key_rate)
         self.logins = Logins(self.store, settings.login_header)
         self.closing = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._retention: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Open or make the database, and begin to write."""
-        # Whatever is wrong with the database is said now, not at the first request.
-        await asyncio.to_thread(self.store.prepare)
+        """Open or make the database, and start to write."""
+        await asyncio.to_thread(self.store.prepare)  # a database that cannot be used fails here, not later
         self.writer.start()
-        self.store.follow(lambda: self.writer.committed)
+        self.store.watch(lambda: self.writer.committed)
         if self.settings.keep is not None:
-            self._retention = asyncio.create_task(expire_for_ever(self.writer, self.settings.keep))
+            self._retention = asyncio.create_task(expire_hourly(self.writer, self.settings.keep))
 
     def close_streams(self) -> None:
-        """Let whatever streams end now. From any thread, or a signal's handler."""
+        """End whatever streams. May be called from any thread and from a signal handler."""
         self._loop.call_soon_threadsafe(self.closing.set)
 
     async def stop(self) -> None:
@@ -57,51 +60,58 @@ class Collector:
         await asyncio.to_thread(self.writer.stop)
         await asyncio.to_thread(self.store.close)
 
-    def news(self) -> tuple[int, int]:
+    def version(self) -> tuple[int, int]:
         """Changes whenever something was written, here or by another collector on the same database."""
-        return self.writer.committed, self.store.heard
+        return self.writer.committed, self.store.changes_heard
+
+    def store_request(self, received: ReceivedRequest) -> asyncio.Future[int]:
+        """Store a request and its batch.
+
+        The future is done once they are on disk. It holds how many entries were new, or NotStored.
+
+        Raises:
+            QueueFull: The sender should come again.
+        """
+        done: asyncio.Future[int] = self._loop.create_future()
+        self.writer.submit(received, _resolving(done))
+        return done
+
+    def keep_request(self, received: ReceivedRequest) -> None:
+        """Store a request without a batch. Nobody waits for it."""
+        self.writer.submit(received)
+
+    def _notify(self, callbacks: list[tuple[OnStored, int | Exception]]) -> None:
+        if callbacks and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_call, callbacks)
+
+    def _measure(self, group: list[ReceivedRequest], outcomes: list[int | Exception], seconds: float) -> None:
+        metrics = self.metrics
+        metrics.commit.observe(seconds)
+        for outcome, count in Counter(received.outcome for received in group).items():
+            metrics.requests.labels(outcome).inc(count)
+        metrics.entries.inc(sum(count for count in outcomes if isinstance(count, int)))
+        metrics.failed.inc(sum(isinstance(outcome, Exception) for outcome in outcomes))
 
     def _size(self) -> float:
         try:
             return self.store.size()
-        except Away:
+        except DatabaseUnavailable:
             return math.nan
 
-    def record(self, arrived: Arrived) -> asyncio.Future[int]:
-        """Store a request's batch. The future, done once it is on disk, holds how many entries were new, or
-        NotStored: then the sender should come again.
 
-        Raises:
-            Overloaded: The sender should come again.
-        """
-        done: asyncio.Future[int] = self._loop.create_future()
-        self.writer.submit(arrived, _answer_to(done))
-        return done
-
-    def note(self, arrived: Arrived) -> None:
-        """Keep a request that holds nothing to record; nobody waits for it."""
-        self.writer.submit(arrived)
-
-    def _settled(self, answers: list[tuple[Answer, int | Exception]]) -> None:
-        if answers and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_give, answers)
-
-    def _written(self, group: list[Arrived], outcomes: list[int | Exception], seconds: float) -> None:
-        measures = self.measures
-        measures.commit.observe(seconds)
-        for outcome, count in Counter(arrived.outcome for arrived in group).items():
-            measures.requests.labels(outcome).inc(count)
-        measures.entries.inc(sum(count for count in outcomes if isinstance(count, int)))
-        measures.failed.inc(sum(isinstance(outcome, Exception) for outcome in outcomes))
+def collector_of(connection: HTTPConnection) -> Collector:
+    """The collector that a request came to."""
+    collector: Collector = connection.app.state.collector
+    return collector
 
 
-def _give(answers: list[tuple[Answer, int | Exception]]) -> None:
-    for answer, outcome in answers:
-        answer(outcome)
+def _call(callbacks: list[tuple[OnStored, int | Exception]]) -> None:
+    for on_stored, outcome in callbacks:
+        on_stored(outcome)
 
 
-def _answer_to(done: asyncio.Future[int]) -> Answer:
-    def answer(outcome: int | Exception) -> None:
+def _resolving(done: asyncio.Future[int]) -> OnStored:
+    def on_stored(outcome: int | Exception) -> None:
         if done.cancelled():
             return
         if isinstance(outcome, Exception):
@@ -109,4 +119,4 @@ def _answer_to(done: asyncio.Future[int]) -> Answer:
         else:
             done.set_result(outcome)
 
-    return answer
+    return on_stored

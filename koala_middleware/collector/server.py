@@ -1,6 +1,6 @@
-"""Runs the app on uvicorn: binds the port, says where it is, stops promptly.
+"""Runs the app on uvicorn: binds the port, prints the address, stops promptly.
 
-Must not know what the app does; only that its streams end when `closing` is set.
+Must not know what the app does, only that `close_streams` ends its streams.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
-_GARBAGE = 50_000  # objects made before a collection
-GRACE = 5  # seconds for requests under way when the server stops
+_GARBAGE = 50_000  # objects allocated before a collection
+GRACE = 5  # seconds for running requests when the server stops
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells the app when it begins to stop: open streams would hold it up."""
+    """uvicorn's server. It ends the app's streams when it begins to stop, since they would delay it."""
 
     def __init__(self, config: uvicorn.Config, app: Starlette, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -45,10 +45,10 @@ def serve(app: Starlette, host: str, port: int, open_page: bool = False) -> None
     url = f"http://{_shown_host(host)}:{listening.getsockname()[1]}"
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE, access_log=False)
     server = _Server(config, app, lambda: _announce(url, open_page))
-    gc.set_threshold(_GARBAGE)  # requests leave few cycles; looking for them seldom is enough
+    gc.set_threshold(_GARBAGE)  # requests leave few reference cycles
     server.run(sockets=[listening])
     if not server.started:
-        raise SystemExit(1)  # why, the log has said
+        raise SystemExit(1)  # the log has the reason
 
 
 def _announce(url: str, open_page: bool) -> None:
@@ -77,6 +77,6 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _shown_host(host: str) -> str:
-    if host in {"0.0.0.0", "::"}:  # noqa: S104  (what was asked for)
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  (as requested)
         return "localhost"
     return f"[{host}]" if ":" in host else host

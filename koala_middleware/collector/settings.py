@@ -1,4 +1,4 @@
-"""What a collector can be told. Checked once, when it starts."""
+"""The collector's settings, checked once, when it starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LONGEST_KEY = 200  # characters, where any key is taken
+PUBLIC_API_KEY = re.compile(r"(?!sk_)[A-Za-z0-9._~-]{1,128}")  # as clients accept them
+MAX_KEY = 200  # characters, when any key is taken
 _UNITS = {
     "h": 60 * 60 * 1000,
     "d": 24 * 60 * 60 * 1000,
@@ -23,12 +24,12 @@ class CollectorSettings:
 
     Attributes:
         database: A SQLite file, made when it is not there, or a PostgreSQL database's URL.
-        keys: The public API keys that are taken; None takes any.
+        keys: The public API keys to take; None takes any.
         origins: The sites whose scripts may send; None: any site.
-        secret_key: What deletion requests must bear; None switches them off.
-        keep: How long entries stay, in milliseconds; None: for ever.
-        address_rate, key_rate: Requests a second, on average, from one address and for one key; None: any.
-        login_header: The header in which a trusted proxy names who is logged in.
+        secret_key: The key that deletion requests must carry; None turns them off.
+        keep: How long to keep entries, in milliseconds; None: forever.
+        address_rate, key_rate: Requests a second, on average, from one address and for one key; None: no limit.
+        login_header: The header in which a trusted proxy names the user.
     """
 
     database: str | Path = field(repr=False)  # a URL may hold a password
@@ -42,12 +43,12 @@ class CollectorSettings:
 
     def takes(self, key: str) -> bool:
         if self.keys is None:
-            return len(key) <= LONGEST_KEY and key.isprintable()
+            return len(key) <= MAX_KEY and key.isprintable()
         return key in self.keys
 
 
 def collection(name: str, given: Collection[str] | None) -> frozenset[str] | None:
-    """A set of texts; None and empty both mean "any". Refuses a lone text, which is a collection of letters."""
+    """A set of texts; None and empty both mean "any". Raises TypeError for a single text."""
     if isinstance(given, str):
         raise TypeError(f"{name} is the text {given!r}, expected a collection of texts: {name}=[{given!r}]")
     return frozenset(given) if given else None

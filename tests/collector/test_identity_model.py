@@ -25,16 +25,18 @@ from support.collecting import DEADLINE
 from support.postgresql import Cluster
 
 from koala_middleware.collector.identity import END
-from koala_middleware.collector.recording.recorder import record
+from koala_middleware.collector.recording.recorder import record_batches
 from koala_middleware.collector.recording.writer import Writer
-from koala_middleware.collector.store.contract import ForgettingLedger
+from koala_middleware.collector.store.contract import Ledger, Reader
 from koala_middleware.collector.store.postgres.reader import PostgresReader
 from koala_middleware.collector.store.postgres.store import PostgresStore
-from koala_middleware.collector.store.records import Reader, Shown
+from koala_middleware.collector.store.records import StoredEntry
+from koala_middleware.collector.store.sql.reader import SqlReader
+from koala_middleware.collector.store.sqlite.connection import SqliteConnection
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
-from koala_middleware.collector.store.sqlite.reader import SqliteReader
 from koala_middleware.collector.store.sqlite.store import set_up
-from koala_middleware.collector.validation.batches import Batch, Entry, read_person_batch
+from koala_middleware.collector.validation.batches import parse_person_batch
+from koala_middleware.collector.validation.incoming import IncomingBatch, IncomingEntry
 
 KEY = "pk_model"
 EXAMPLES = int(os.environ.get("KOALA_MODEL_EXAMPLES", "150"))  # thousands when the rules are changed
@@ -100,7 +102,7 @@ def in_order(entries: list[Sent]) -> Model:
 class Collected:
     """A store's two sides: what collectors write to (one each), and what their pages read from."""
 
-    ledgers: Sequence[ForgettingLedger]
+    ledgers: Sequence[Ledger]
     read: Callable[[], Reader]
 
     def deliver(self, groups: list[list[list[Sent]]]) -> None:
@@ -141,40 +143,40 @@ class Collected:
             for person in self.reader.people(100)
         }
 
-    def turns(self) -> dict[str, list[tuple[int, str]]]:
+    def ownerships(self) -> dict[str, list[tuple[int, str]]]:
         """Each profile's turns, as (when, who)."""
         emails = {person.person_no: person.email for person in self.reader.people(100)}
         profiles = {name: self.reader.visitor(name) for name in PROFILES}
-        turns = {name: self.reader.turns(profile) for name, profile in profiles.items() if profile}
+        ownerships = {name: self.reader.ownerships(profile) for name, profile in profiles.items() if profile}
         return {
-            name: [(turn.since[0], emails[turn.person]) for turn in of_profile]
-            for name, of_profile in turns.items()
+            name: [(ownership.since[0], emails[ownership.person]) for ownership in of_profile]
+            for name, of_profile in ownerships.items()
             if of_profile
         }
 
 
 def turns_in_order(entries: list[Sent]) -> dict[str, list[tuple[int, str]]]:
     """Where each profile is named as somebody new."""
-    turns: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    ownerships: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for sent in sorted(entries, key=lambda each: each.order):
         if (
             sent.profile
             and sent.email
-            and (not turns[sent.profile] or turns[sent.profile][-1][1] != sent.email)
+            and (not ownerships[sent.profile] or ownerships[sent.profile][-1][1] != sent.email)
         ):
-            turns[sent.profile].append((sent.at, sent.email))
-    return {profile: of_profile for profile, of_profile in turns.items() if of_profile}
+            ownerships[sent.profile].append((sent.at, sent.email))
+    return {profile: of_profile for profile, of_profile in ownerships.items() if of_profile}
 
 
-def message_id(shown: Shown) -> str:
+def message_id(shown: StoredEntry) -> str:
     return str(orjson.loads(shown.body)["message_id"])
 
 
-def _record(ledger: ForgettingLedger, group: list[list[Sent]]) -> None:
-    record(ledger, [(1, as_batch(entries)) for entries in group])
+def _record(ledger: Ledger, group: list[list[Sent]]) -> None:
+    record_batches(ledger, [(1, as_batch(entries)) for entries in group])
 
 
-def _itself(ledger: ForgettingLedger) -> ForgettingLedger:
+def _itself(ledger: Ledger) -> Ledger:
     return ledger
 
 
@@ -190,7 +192,7 @@ def in_memory() -> Iterator[Collected]:
     """SQLite's."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         set_up(connection, ":memory:")
-        yield Collected([SqliteLedger(connection)], lambda: SqliteReader(connection))
+        yield Collected([SqliteLedger(connection)], lambda: SqlReader(SqliteConnection(connection)))
 
 
 @contextmanager
@@ -211,7 +213,7 @@ def on_a_server(url: str, collectors: int) -> Iterator[Empty]:
         def empty() -> Collected:
             connection.execute(";".join(f"DELETE FROM {table}" for table in tables).encode())
             for ledger in ledgers:
-                ledger.forget()
+                ledger.forget_cached()
             return Collected(ledgers, lambda: PostgresReader(connection, END[0]))
 
         yield empty
@@ -230,7 +232,7 @@ def empty_for_two(postgresql: Cluster) -> Iterator[Empty]:
         yield emptied
 
 
-def as_batch(entries: list[Sent]) -> Batch:
+def as_batch(entries: list[Sent]) -> IncomingBatch:
     """One request: entries of one profile and one email, through the door every request comes through."""
     body: dict[str, Any] = {"identifies": [], "events": []}
     body |= {"profile_id": entries[0].profile} if entries[0].profile else {}
@@ -241,7 +243,7 @@ def as_batch(entries: list[Sent]) -> Batch:
             body["events"].append({"event": "Clicked", **times})
         else:
             body["identifies"].append({"traits": dict(sent.traits), **times})
-    return read_person_batch(KEY, orjson.dumps(body), NOON + 10**6)
+    return parse_person_batch(KEY, orjson.dumps(body), NOON + 10**6)
 
 
 @st.composite
@@ -343,10 +345,10 @@ def check(collected: Collected, entries: list[Sent]) -> None:
         for email, timeline in model.timelines.items()
     }
     assert collected.timelines() == expected
-    assert collected.turns() == turns_in_order(entries)
+    assert collected.ownerships() == turns_in_order(entries)
     assert collected.traits() == {email: model.traits(email) for email in model.timelines}
     assert collected.reader.totals().entries == len(entries)
-    assert sum(counted.total for counted in collected.reader.counted(0)) == len(entries)
+    assert sum(event_counts.total for event_counts in collected.reader.event_counts(0)) == len(entries)
     for person in collected.reader.people(100):
         times = [sent.at for sent in model.timelines[person.email]]
         assert (person.first_seen, person.last_seen) == (min(times), max(times))
@@ -371,5 +373,5 @@ def test_two_of_a_persons_browsers_change_hands_in_one_group(store: str, empty_o
 @pytest.mark.parametrize("kind", ["identify", "track"])
 def test_batches_are_made_of_what_the_model_sends(kind: str) -> None:
     sent = Sent(1, NOON, "laptop", None, () if kind == "identify" else None)
-    entries: list[Entry] = as_batch([sent]).entries
+    entries: list[IncomingEntry] = as_batch([sent]).entries
     assert [(entry.kind, entry.sent_at) for entry in entries] == [(kind, NOON)]

@@ -1,6 +1,6 @@
-"""Who may look: names and password hashes in the database, or a header from a trusted proxy.
+"""Who may look at the pages: names and password hashes in the database, or a header from a trusted proxy.
 
-As long as nobody has a login and no header is named, pages are open: that is a laptop. Must not know pages.
+Without a login and without a header the pages are open, as on a laptop. Must not know the pages.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
 
-from koala_middleware.collector.access.rate_limits import Rate
+from koala_middleware.collector.access.rate_limits import RateLimit
 from koala_middleware.collector.store.contract import Store
 
-LASTS = 14 * 24 * 60 * 60  # seconds
-LOOK_AGAIN = 2.0  # seconds until a login added from the command line is noticed
-TRIES = 0.2  # a second, on average, from one address
-TRIES_AT_ONCE = 10
-_PIECE = 12  # of the password's hash in the cookie: a new password ends old sessions
+COOKIE = "koala_collector"
+MAX_AGE = 14 * 24 * 60 * 60  # seconds
+REFRESH = 2.0  # seconds until a login added from the command line is noticed
+ATTEMPTS = 0.2  # a second, on average, from one address
+ATTEMPTS_AT_ONCE = 10
+_HASH_END = 12  # characters of the password's hash in the cookie: a new password ends old sessions
 
 
 class Logins:
@@ -30,60 +31,61 @@ class Logins:
         self._store = store
         self._header = header
         self._hasher = PasswordHasher()
-        self._nobody: str | None = None
-        self._tries = Rate(TRIES, TRIES_AT_ONCE)
-        self._looked: tuple[float, bool] = (-LOOK_AGAIN, False)
+        self._decoy: str | None = None
+        self._attempts = RateLimit(ATTEMPTS, ATTEMPTS_AT_ONCE)
+        self._checked: tuple[float, bool] = (-REFRESH, False)
         self._signer: URLSafeTimedSerializer | None = None
 
     def required(self) -> bool:
-        """Whether pages ask who is there."""
+        """Whether pages ask for a login."""
         if self._header is not None:
             return True
-        looked, required = self._looked
-        if time.monotonic() - looked >= LOOK_AGAIN:
+        checked, required = self._checked
+        if time.monotonic() - checked >= REFRESH:
             with self._store.reader() as reader:
                 required = reader.has_logins()
-            self._looked = time.monotonic(), required
+            self._checked = time.monotonic(), required
         return required
 
-    def visitor(self, connection: HTTPConnection, cookie_name: str) -> str | None:
-        """Who is logged in, by the proxy's header or our cookie."""
+    def user(self, connection: HTTPConnection) -> str | None:
+        """The user's name, from the proxy's header or from our cookie."""
         if self._header is not None and (name := connection.headers.get(self._header, "").strip()):
             return name
-        cookie = connection.cookies.get(cookie_name)
+        cookie = connection.cookies.get(COOKIE)
         return self._name_in(cookie) if cookie else None
 
     def may_try(self, address: str) -> bool:
-        return self._tries.allows(address)
+        """Whether this address may try another password now."""
+        return self._attempts.allows(address)
 
     def cookie_for(self, name: str, password: str) -> str | None:
-        """A session cookie's value for a right password; None for a wrong one. Takes as long either way."""
-        kept = self._hash_of(name)
-        self._nobody = self._nobody or self._hasher.hash(secrets.token_hex())
+        """A session cookie's value for the right password, else None. Takes as long either way."""
+        stored = self._hash_of(name)
+        self._decoy = self._decoy or self._hasher.hash(secrets.token_hex())
         try:
-            self._hasher.verify(kept or self._nobody, password)
+            self._hasher.verify(stored or self._decoy, password)
         except (VerificationError, InvalidHashError):
             return None
-        return str(self._signing().dumps([name, kept[-_PIECE:]])) if kept else None
+        return str(self._serializer().dumps([name, stored[-_HASH_END:]])) if stored else None
 
     def _name_in(self, cookie: str) -> str | None:
         try:
-            name, piece = self._signing().loads(cookie, max_age=LASTS)
+            name, hash_end = self._serializer().loads(cookie, max_age=MAX_AGE)
         except (BadSignature, ValueError):
             return None
-        kept = self._hash_of(name)
-        return str(name) if kept and secrets.compare_digest(kept[-_PIECE:], piece) else None
+        stored = self._hash_of(name)
+        return str(name) if stored and secrets.compare_digest(stored[-_HASH_END:], hash_end) else None
 
     def _hash_of(self, name: str) -> str | None:
         with self._store.reader() as reader:
             return reader.password_hash(name)
 
-    def _signing(self) -> URLSafeTimedSerializer:
+    def _serializer(self) -> URLSafeTimedSerializer:
         if self._signer is None:
             self._signer = URLSafeTimedSerializer(self._store.secret(), salt="login")
         return self._signer
 
 
 def add_login(store: Store, name: str, password: str) -> None:
-    """Give somebody a login, or a new password. Works beside a running collector."""
-    store.keep_login(name, PasswordHasher().hash(password))
+    """Add a login, or change its password. Works beside a running collector."""
+    store.save_login(name, PasswordHasher().hash(password))

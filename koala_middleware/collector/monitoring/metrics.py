@@ -1,4 +1,4 @@
-"""What Prometheus is told: counts of requests and entries, and how writing goes. No names, no personal data."""
+"""Prometheus metrics: requests, entries, and how writing goes. Must not hold names or personal data."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-__all__ = ["CONTENT_TYPE_LATEST", "Measures"]
+__all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
-class Measures:
-    """One collector's measures, in a registry of their own."""
+class Metrics:
+    """One collector's metrics, in a registry of their own."""
 
     def __init__(self, waiting: Callable[[], int], size: Callable[[], float]) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "koala_collector_requests", "Requests by what became of them", ["outcome"], registry=self.registry
+            "koala_collector_requests", "Requests by outcome", ["outcome"], registry=self.registry
         )
         self.entries = Counter("koala_collector_entries", "New entries stored", registry=self.registry)
         self.failed = Counter(

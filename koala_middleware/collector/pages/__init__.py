@@ -1,8 +1,4 @@
-"""What people look at: templates, and the few words templates need.
+"""What people look at: views, templates, and the words they need.
 
 Templates escape everything; nothing that arrived is ever markup. Must not know how things are stored.
 """
-
-from koala_middleware.collector.pages.rendering import STATIC, page, render
-
-__all__ = ["STATIC", "page", "render"]

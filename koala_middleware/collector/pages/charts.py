@@ -1,4 +1,4 @@
-"""Bar charts as inline SVG: the geometry; templates/_bars.html draws it. Needs no script and no inline style."""
+"""The geometry of bar charts; templates/_bars.html draws them as inline SVG, without script or inline style."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One part of one bar, in the chart's units. `title` is what a pointer over it is told."""
+    """One part of one bar, in the chart's units. `title` is its tooltip."""
 
     x: float
     y: float
@@ -25,7 +25,7 @@ def bars(
 
     Args:
         columns: A label and the parts, bottom first, by style: `("14:00", {"taken": 20, "refused": 1})`.
-        least: What the highest bar stands for at least, so that a single request does not fill the chart.
+        least: The least value of a full-height bar, so that a single request does not fill the chart.
     """
     highest = max([least, *(sum(parts.values()) for _, parts in columns)])
     step = width / max(1, len(columns))

@@ -1,4 +1,4 @@
-"""How what arrived is put into words: titles, short forms of values, times, initials. Plain text; templates escape.
+"""How entries and people are put into words: titles, shortened values, times, initials. Templates escape them.
 
 Must not know storage or HTTP.
 """
@@ -13,9 +13,9 @@ from zlib import crc32
 
 import orjson
 
-from koala_middleware.collector.store.records import Person, Shown
+from koala_middleware.collector.store.records import StoredEntry, StoredPerson
 
-HUES = 12  # avatar colours in the style sheet
+HUES = 12  # avatar colors in the style sheet
 _CHIPS = 4  # properties shown on one line
 _SHORT = 48  # characters of a value on one line
 _NAMES = ("name", "full_name", "fullName", "first_name", "firstName")
@@ -36,7 +36,7 @@ class Described:
     more: int
 
 
-def describe(entry: Shown) -> Described:
+def describe(entry: StoredEntry) -> Described:
     body = loads(entry.body)
     if entry.kind == "page":
         page = mapping(body.get("page"))
@@ -46,7 +46,7 @@ def describe(entry: Shown) -> Described:
         )
     if entry.kind == "identify":
         traits = mapping(body.get("traits"))
-        title = "Company described" if entry.handle else "Identified" if entry.begins_turn else "Traits"
+        title = "Company described" if entry.handle else "Identified" if entry.becomes_person else "Traits"
         return _described(title, {name: value for name, value in traits.items() if name != "email"})
     return _described(entry.name, mapping(body.get("properties")))
 
@@ -83,8 +83,8 @@ def pretty(body: str) -> str:
         return body
 
 
-def called(person: Person) -> str:
-    """A person's name, as their traits tell it; empty when they do not."""
+def display_name(person: StoredPerson) -> str:
+    """A person's name from their traits; empty without one."""
     traits = {trait.name: loads(trait.value) for trait in person.traits}
     first = next((text(traits[name]) for name in _NAMES if text(traits.get(name))), "")
     last = text(traits.get("last_name", traits.get("lastName")))
@@ -98,12 +98,12 @@ def initials(who: str) -> str:
 
 
 def hue(who: str) -> int:
-    """Which of the avatar colours is theirs."""
+    """Which of the avatar colors is theirs."""
     return crc32(who.encode("utf-8", "replace")) % HUES
 
 
 def clock(moment: int) -> str:
-    """Until a page's script puts it into the reader's own time zone."""
+    """The time in UTC, until a page's script puts it into the reader's time zone."""
     return datetime.fromtimestamp(moment / 1000, UTC).strftime("%H:%M:%S")
 
 
@@ -129,7 +129,7 @@ def size(value: int) -> str:
 
 
 def browser(user_agent: str) -> str:
-    """`"Chrome on macOS"` from a User-Agent; the text itself, shortened, when it is none of the usual."""
+    """`"Chrome on macOS"` from a User-Agent; or the text itself, shortened."""
     browsers = {"Edg": "Edge", "OPR": "Opera", "Firefox": "Firefox", "Chrome": "Chrome", "Safari": "Safari"}
     systems = {
         "iPhone": "iPhone",

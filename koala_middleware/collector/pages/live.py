@@ -1,7 +1,7 @@
 """The live page: what arrives, newest first, by server-sent events.
 
-A page asks the store for what is newer than what it shows, a few times a second, only when something was written:
-so a flood costs a page no more than a trickle, and ingestion never waits for a page.
+A page asks the store a few times a second for what is newer than what it shows, and only when something was written.
+So a flood costs no more than a trickle, and writing never waits for a page.
 """
 
 from __future__ import annotations
@@ -17,30 +17,31 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from koala_middleware.collector.identity import END
-from koala_middleware.collector.pages import page, render
-from koala_middleware.collector.pages.views import collector_of, number_in
-from koala_middleware.collector.recording.writer import Away
-from koala_middleware.collector.runtime import Collector
-from koala_middleware.collector.store.records import Filter, Reader, Shown
+from koala_middleware.collector.pages.rendering import page, render
+from koala_middleware.collector.pages.views import number_in
+from koala_middleware.collector.runtime import Collector, collector_of
+from koala_middleware.collector.store.contract import Reader
+from koala_middleware.collector.store.errors import DatabaseUnavailable
+from koala_middleware.collector.store.records import EntryFilter, StoredEntry
 
 SHOWN = 100  # entries on the page
-LOOKS_BACK = 5_000  # of one person's entries, for those of a kind
-FLOOD = 25  # entries sent at once; of more, the newest
-PAUSE = 0.25  # seconds between two looks
+LOOKS_BACK = 5_000  # of one person's entries, when they are filtered
+FLOOD = 25  # entries sent at once; of more, only the newest
+PAUSE = 0.25  # seconds between two checks
 KEEP_ALIVE = 15.0  # seconds of silence after which a comment keeps proxies from closing the stream
 TROUBLE = ("refused", "ignored")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a Live page's form asks for."""
+class LiveFilter:
+    """The filters in a Live page's form."""
 
     kind: str
     event: str
     person: str
 
     @classmethod
-    def of(cls, request: Request) -> Wanted:
+    def of(cls, request: Request) -> LiveFilter:
         given = request.query_params
         kind = given.get("kind", "")
         return cls(
@@ -53,10 +54,10 @@ class Wanted:
     def everything(self) -> bool:
         return not (self.kind or self.event or self.person)
 
-    def look(self, reader: Reader, after: int, limit: int) -> list[Shown]:
+    def look(self, reader: Reader, after: int, limit: int) -> list[StoredEntry]:
         """Entries that match and are newer than number `after`, newest first."""
         if not self.person:
-            return reader.newest(after, limit, Filter(kind=self.kind or None, name=self.event or None))
+            return reader.newest(after, limit, EntryFilter(kind=self.kind or None, name=self.event or None))
         found = [
             entry
             for number in reader.person_by_email(self.person)
@@ -64,14 +65,14 @@ class Wanted:
         ]
         return sorted(found, key=lambda entry: entry.entry_no, reverse=True)
 
-    def _of(self, reader: Reader, person: int, after: int) -> Iterator[Shown]:
-        """A person's entries that match. What is new must be found quickly; what there was is worth a longer look."""
+    def _of(self, reader: Reader, person: int, after: int) -> Iterator[StoredEntry]:
+        """A person's entries that match. New ones must be found quickly; the first look may take longer."""
         for entry in _timeline(reader, person, SHOWN if after else LOOKS_BACK):
             if entry.entry_no > after and self.kind in {"", entry.kind} and self.event in {"", entry.name}:
                 yield entry
 
 
-def _timeline(reader: Reader, person: int, most: int) -> Iterator[Shown]:
+def _timeline(reader: Reader, person: int, most: int) -> Iterator[StoredEntry]:
     """A person's entries, newest first, read piece by piece."""
     before = END
     for _ in range(0, most, SHOWN):
@@ -83,7 +84,7 @@ def _timeline(reader: Reader, person: int, most: int) -> Iterator[Shown]:
 
 
 def live(request: Request) -> Response:
-    wanted = Wanted.of(request)
+    wanted = LiveFilter.of(request)
     with collector_of(request).store.reader() as reader:
         entries = wanted.look(reader, 0, SHOWN)
         trouble = reader.requests(SHOWN, TROUBLE) if wanted.everything else []
@@ -98,8 +99,8 @@ def live(request: Request) -> Response:
     )
 
 
-def _rows(entries: list[Shown], trouble: list[dict[str, Any]]) -> list[tuple[str, Any]]:
-    """Entries and requests that were not taken, by arrival, newest first."""
+def _rows(entries: list[StoredEntry], trouble: list[dict[str, Any]]) -> list[tuple[str, Any]]:
+    """Entries, and requests that were not taken, by arrival, newest first."""
     rows = [(entry.received_at, 1, "entry", entry) for entry in entries]
     rows += [(request["received_at"], 0, "trouble", request) for request in trouble]  # type: ignore[misc]  # either kind
     rows.sort(key=lambda row: row[:2], reverse=True)
@@ -109,22 +110,22 @@ def _rows(entries: list[Shown], trouble: list[dict[str, Any]]) -> list[tuple[str
 async def stream(request: Request) -> Response:
     after = request.headers.get("last-event-id") or request.query_params.get("after", "")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    events = _events(collector_of(request), Wanted.of(request), after)
+    events = _events(collector_of(request), LiveFilter.of(request), after)
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
-async def _events(collector: Collector, wanted: Wanted, after: str) -> AsyncIterator[str]:
+async def _events(collector: Collector, wanted: LiveFilter, after: str) -> AsyncIterator[str]:
     position = _position(after)
     yield "retry: 1000\n\n"
-    looked_at, silent = (-1, -1), 0.0
+    seen, silent = (-1, -1), 0.0
     while not await _closing(collector, PAUSE):
         silent += PAUSE
-        if looked_at != (news := collector.news()):
+        if seen != (version := collector.version()):
             try:
-                position, html = await asyncio.to_thread(_news, collector, wanted, position)
-            except Away:
-                continue  # the next look is soon
-            looked_at = news
+                position, html = await asyncio.to_thread(_new_rows, collector, wanted, position)
+            except DatabaseUnavailable:
+                continue  # and try again soon
+            seen = version
             if html:
                 silent = 0.0
                 yield _event(f"{position[0]}-{position[1]}", html)
@@ -134,7 +135,7 @@ async def _events(collector: Collector, wanted: Wanted, after: str) -> AsyncIter
 
 
 async def _closing(collector: Collector, seconds: float) -> bool:
-    """Wait a while; whether the server is stopping."""
+    """Wait; True as soon as the server is stopping."""
     try:
         await asyncio.wait_for(collector.closing.wait(), seconds)
     except TimeoutError:
@@ -142,8 +143,10 @@ async def _closing(collector: Collector, seconds: float) -> bool:
     return True
 
 
-def _news(collector: Collector, wanted: Wanted, position: tuple[int, int]) -> tuple[tuple[int, int], str]:
-    """The new position (entry and request number), and the rows that are new there."""
+def _new_rows(
+    collector: Collector, wanted: LiveFilter, position: tuple[int, int]
+) -> tuple[tuple[int, int], str]:
+    """The new position (entry and request number), and the HTML of the rows up to there."""
     with collector.store.reader() as reader:
         entry_no, request_no = position
         entries = wanted.look(reader, entry_no, FLOOD)

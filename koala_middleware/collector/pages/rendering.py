@@ -1,4 +1,4 @@
-"""Templates to HTML, with headers under which text that slips through as markup still runs nothing."""
+"""Templates to HTML, with headers that keep any text from running as script."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from koala_middleware.collector.pages import charts
-from koala_middleware.collector.pages import formatting as words
+from koala_middleware.collector.access.logins import COOKIE
+from koala_middleware.collector.pages import charts, formatting
+from koala_middleware.collector.settings import PUBLIC_API_KEY
 from koala_middleware.collector.times import iso
-from koala_middleware.errors import KoalaConfigError
-from koala_middleware.snippet import snippet
+from koala_middleware.protocol.script_tags import script_tags
 
-COOKIE = "koala_collector"  # of a login
 STATIC = Path(__file__).parent / "static"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -44,29 +43,26 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 for _filter in (
-    words.browser,
-    words.called,
-    words.clock,
-    words.day,
-    words.describe,
-    words.hue,
-    words.initials,
+    formatting.browser,
+    formatting.display_name,
+    formatting.clock,
+    formatting.day,
+    formatting.describe,
+    formatting.hue,
+    formatting.initials,
     iso,
-    words.number,
-    words.pretty,
-    words.short_json,
-    words.size,
-    words.stamp,
+    formatting.number,
+    formatting.pretty,
+    formatting.short_json,
+    formatting.size,
+    formatting.stamp,
 ):
     _templates.filters[_filter.__name__] = _filter
 
 
 def browser_lines(key: str, address: str) -> str:
-    """What to paste into a page, as text to be shown; empty where the key is none a page could name."""
-    try:
-        return str.__str__(snippet(key, address))
-    except KoalaConfigError:
-        return ""
+    """The lines to paste into a page, as text; empty for a key that a page could not name."""
+    return str.__str__(script_tags(key, address)) if PUBLIC_API_KEY.fullmatch(key) else ""
 
 
 _templates.globals |= {"sections": SECTIONS, "bars": charts.bars, "browser_lines": browser_lines}

@@ -1,4 +1,4 @@
-"""The pages besides Live: each asks the store one snapshot and fills one template."""
+"""The pages besides Live. Each reads one snapshot and fills one template. Must not know SQL."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from starlette.routing import Route
 from koala_middleware.collector.identity import END, Moment
 from koala_middleware.collector.pages.formatting import browser
 from koala_middleware.collector.pages.rendering import page
-from koala_middleware.collector.recording.writer import now_ms
-from koala_middleware.collector.runtime import Collector
-from koala_middleware.collector.store.records import Counted, Reader
+from koala_middleware.collector.runtime import collector_of
+from koala_middleware.collector.store.contract import Reader
+from koala_middleware.collector.store.records import EventCount
+from koala_middleware.collector.times import HOUR, now_ms
 
 PEOPLE = 50
 TIMELINE = 100
 ACCOUNTS = 100
 EVENTS = 200
 REFUSED = 50
-HOUR = 60 * 60 * 1000
 MINUTES = 60  # on the Health page's chart
 PERIODS: Mapping[str, tuple[str, int, int]] = {  # title, bars, hours in each
     "day": ("24 hours", 24, 1),
@@ -35,7 +35,7 @@ View = Callable[[Request, Reader], Response]
 
 
 def reading(view: View) -> Callable[[Request], Response]:
-    """A page that reads one snapshot; Starlette runs it on a thread of its pool."""
+    """An endpoint for a page that reads one snapshot. Starlette runs it in a thread."""
 
     def endpoint(request: Request) -> Response:
         with collector_of(request).store.reader() as reader:
@@ -60,7 +60,7 @@ def person(request: Request, reader: Reader) -> Response:
     number = number_in(request.path_params["number"])
     found = reader.person(number)
     if found is None:
-        return missing(request, "Nobody is under this number. People who were erased leave no page.")
+        return missing(request, "Nobody has this number. People who were erased have no page.")
     before = _moment(request.query_params.get("before", ""))
     entries = reader.timeline(number, TIMELINE + 1, before)
     browsers = reader.browsers(number)
@@ -80,11 +80,11 @@ def person(request: Request, reader: Reader) -> Response:
 
 
 def visitor(request: Request, reader: Reader) -> Response:
-    """One profile, from its first page on: whoever is not known by email yet."""
+    """One profile from its first page on, while no email is known."""
     number = number_in(request.path_params["number"])
     entries = reader.visitor_timeline(number, TIMELINE + 1, _moment(request.query_params.get("before", "")))
     if not entries:
-        return missing(request, "No such visitor is known here.")
+        return missing(request, "This visitor is not known here.")
     owners = Counter(entry.person for entry in entries)
     if len(owners) == 1 and entries[0].person is not None:
         return RedirectResponse(f"/people/{entries[0].person}")
@@ -106,7 +106,7 @@ def account(request: Request, reader: Reader) -> Response:
     number = number_in(request.path_params["number"])
     found = reader.account(number)
     if found is None:
-        return missing(request, "No company is under this number.")
+        return missing(request, "No company has this number.")
     return page(
         request,
         "account.html",
@@ -122,22 +122,25 @@ def events(request: Request, reader: Reader) -> Response:
     _, count, width = PERIODS[chosen]
     now = now_ms() // HOUR
     first = (now // width - count + 1) * width
-    counted = [each for each in reader.counted(first, width) if each.total]
-    columns = [_columns(each, first, count, width) for each in counted[:EVENTS]]
+    event_counts = [each for each in reader.event_counts(first, width) if each.total]
+    columns = [_columns(each, first, count, width) for each in event_counts[:EVENTS]]
     return page(
         request,
         "events.html",
-        events=list(zip(counted[:EVENTS], columns, strict=True)),
-        hidden=max(0, len(counted) - EVENTS),
-        total=sum(each.total for each in counted),
+        events=list(zip(event_counts[:EVENTS], columns, strict=True)),
+        hidden=max(0, len(event_counts) - EVENTS),
+        total=sum(each.total for each in event_counts),
         periods={name: title for name, (title, _, _) in PERIODS.items()},
         period=chosen,
     )
 
 
-def _columns(counted: Counted, first: int, count: int, width: int) -> list[tuple[str, dict[str, int]]]:
+def _columns(
+    event_counts: EventCount, first: int, count: int, width: int
+) -> list[tuple[str, dict[str, int]]]:
     return [
-        (_hour(first + index * width), {"count": counted.columns.get(index, 0)}) for index in range(count)
+        (_hour(first + index * width), {"count": event_counts.columns.get(index, 0)})
+        for index in range(count)
     ]
 
 
@@ -178,12 +181,13 @@ def _minute(minute: int) -> str:
 
 
 def request_page(request: Request, reader: Reader) -> Response:
-    """One request as it came."""
+    """One request as it arrived."""
     number = number_in(request.path_params["number"])
     found = reader.requests(1, OUTCOMES, number)
     if not found:
         return missing(
-            request, "This request's raw body is no longer kept: only the latest are. Its entries are."
+            request,
+            "This request's raw body is no longer kept: only the latest are. Its entries are still there.",
         )
     return page(request, "request.html", shown=found[0])
 
@@ -192,18 +196,13 @@ def missing(request: Request, why: str) -> Response:
     return page(request, "missing.html", 404, why=why)
 
 
-def collector_of(request: Request) -> Collector:
-    collector: Collector = request.app.state.collector
-    return collector
-
-
 def number_in(text: str) -> int:
-    """A number as databases give them, from 1 on; 0 for what is none."""
+    """A row number from a path; 0 for any other text."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004  (64 bits)
 
 
 def _older(entries: list[Any]) -> str:
-    """The cursor to what is older than the last entry shown; empty at the end."""
+    """The cursor for entries older than the last one shown; empty at the end."""
     if len(entries) <= TIMELINE:
         return ""
     last = entries[TIMELINE - 1]

@@ -1,4 +1,4 @@
-"""Many batches in one request, one a line, each taken or refused on its own: what busy servers send.
+"""The endpoint that takes many batches in one request, one a line. Each line is taken or refused by itself.
 
 Must not know who is who or how things are stored.
 """
@@ -13,86 +13,88 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from koala_middleware.collector.http import MAX_BODY, body_too_large, read_body, send_json
 from koala_middleware.collector.receiving.batches import (
-    COME_AGAIN,
-    LARGEST,
     NOT_STORED,
-    admit,
-    allow,
-    arrived_now,
-    begin,
-    body_of,
-    refuse,
-    respond,
-    too_large,
+    RETRY_LATER,
+    check_headers,
+    check_rate,
+    keep_refused,
+    new_request,
+    submit_batch,
 )
-from koala_middleware.collector.recording.writer import Arrived, NotStored, Overloaded
+from koala_middleware.collector.recording.writer import NotStored, QueueFull
 from koala_middleware.collector.runtime import Collector
-from koala_middleware.collector.validation.batches import Refused, read_line
+from koala_middleware.collector.store.rows import ReceivedRequest
+from koala_middleware.collector.validation.batches import parse_line
+from koala_middleware.collector.validation.refusal import RequestRefused
 from koala_middleware.protocol.limits import BULK_BYTES, BULK_LINES
 
-_BREATH = 100  # lines that are read before others have their turn
+_PAUSE_AFTER = 100  # lines, so that other requests are served meanwhile
 
-LineAnswer = dict[str, Any]  # {"status": 200}, or with "error" and "code" as a request of its own would have
+LineAnswer = dict[str, Any]
+"""`{"status": 200}`, or with `error` and `code` as a single batch would be answered."""
 
 
 class BulkEndpoint:
-    """An ASGI app by itself, as the endpoints of single batches are."""
+    """An ASGI app of its own, like the endpoints of single batches."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         collector: Collector = scope["app"].state.collector
-        whole = arrived_now(scope)
+        whole = new_request(scope)
         try:
-            encoding = admit(collector, whole, scope)
-            lines = _lines(await body_of(receive, encoding, BULK_BYTES))
-        except Refused as refused:
-            await respond(send, refused.status, orjson.dumps(refuse(collector, whole, refused)))
+            encoding = check_headers(collector, whole, scope)
+            lines = _lines(await read_body(receive, encoding, BULK_BYTES))
+        except RequestRefused as refused:
+            await send_json(send, refused.status, orjson.dumps(keep_refused(collector, whole, refused)))
             return
         answers = await _answers(collector, whole, lines, scope)
-        come_again = any(answer["status"] in COME_AGAIN for answer in answers)
+        retry_later = any(answer["status"] in RETRY_LATER for answer in answers)
         content = orjson.dumps({"answers": answers})
-        await respond(send, HTTPStatus.MULTI_STATUS, content, come_again=come_again)
+        await send_json(send, HTTPStatus.MULTI_STATUS, content, retry_later=retry_later)
 
 
 def _lines(body: bytes) -> list[bytes]:
     lines = body.removesuffix(b"\n").split(b"\n")
     if len(lines) > BULK_LINES:
-        raise Refused(f"The body holds {len(lines)} lines; at most {BULK_LINES}", "too_many_lines", 413)
+        raise RequestRefused(
+            f"The body holds {len(lines)} lines; at most {BULK_LINES}", "too_many_lines", 413
+        )
     return lines
 
 
 async def _answers(
-    collector: Collector, whole: Arrived, lines: list[bytes], scope: Scope
+    collector: Collector, whole: ReceivedRequest, lines: list[bytes], scope: Scope
 ) -> list[LineAnswer]:
-    """In the lines' order, which is also the order in which they are recorded."""
-    begun: list[Awaitable[object] | LineAnswer] = []
-    for number, line in enumerate(lines):
-        arrived = Arrived(whole.key, whole.path, whole.received_at, line, whole.user_agent)
-        begun.append(_begin(collector, arrived, scope))
-        if number % _BREATH == _BREATH - 1:
+    """In the order of the lines, in which they are also recorded."""
+    pending: list[Awaitable[object] | LineAnswer] = []
+    for number, line in enumerate(lines, 1):
+        received = ReceivedRequest(whole.key, whole.path, whole.received_at, line, whole.user_agent)
+        pending.append(_submit(collector, received, scope))
+        if number % _PAUSE_AFTER == 0:
             await asyncio.sleep(0)
-    return [one if isinstance(one, dict) else await _stored(one) for one in begun]
+    return [each if isinstance(each, dict) else await _answer(each) for each in pending]
 
 
-def _begin(collector: Collector, arrived: Arrived, scope: Scope) -> Awaitable[object] | LineAnswer:
-    """What is done once the line is on disk; or its answer, where that is known at once."""
+def _submit(collector: Collector, received: ReceivedRequest, scope: Scope) -> Awaitable[object] | LineAnswer:
+    """An awaitable that is done once the line is on disk; or its answer, when that is known at once."""
     try:
-        allow(collector, arrived, scope)
-        if len(arrived.body) > LARGEST:
-            raise too_large(LARGEST)
-        return begin(collector, arrived, read_line)[1]
-    except Refused as refused:
-        return {"status": refused.status, **refuse(collector, arrived, refused)}
-    except Overloaded:
-        return {"status": 503, **NOT_STORED}
+        check_rate(collector, received, scope)
+        if len(received.body) > MAX_BODY:
+            raise body_too_large(MAX_BODY)
+        return submit_batch(collector, received, parse_line)[1]
+    except RequestRefused as refused:
+        return {"status": refused.status, **keep_refused(collector, received, refused)}
+    except QueueFull:
+        return {"status": HTTPStatus.SERVICE_UNAVAILABLE, **NOT_STORED}
 
 
-async def _stored(one: Awaitable[object]) -> LineAnswer:
+async def _answer(stored: Awaitable[object]) -> LineAnswer:
     try:
-        await one
+        await stored
     except NotStored:
-        return {"status": 503, **NOT_STORED}
-    return {"status": 200}
+        return {"status": HTTPStatus.SERVICE_UNAVAILABLE, **NOT_STORED}
+    return {"status": HTTPStatus.OK}
 
 
 bulk = BulkEndpoint()

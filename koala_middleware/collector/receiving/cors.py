@@ -1,4 +1,4 @@
-"""Which other sites' scripts may speak the protocol: CORS, for the protocol's paths alone."""
+"""Which sites' scripts may use the protocol: CORS, for the protocol's paths alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from starlette.types import Receive, Scope, Send
 _DAY = 24 * 60 * 60
 
 
-class _Sharing(CORSMiddleware):
-    """Starlette's, which servers' batches pass by: a POST without an Origin comes from no browser."""
+class _ScriptCors(CORSMiddleware):
+    """Starlette's, which servers' batches bypass: a POST without an Origin does not come from a browser."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and not _has_origin(scope):
@@ -25,13 +25,13 @@ def _has_origin(scope: Scope) -> bool:
     return any(name == b"origin" for name, _ in scope["headers"])
 
 
-def shared_with(origins: Collection[str] | None) -> Middleware:
-    """For scripts of these sites; None: of any."""
+def cors(origins: Collection[str] | None) -> Middleware:
+    """For scripts of these sites; None: of any site."""
     return Middleware(
-        _Sharing,
+        _ScriptCors,
         allow_origins=sorted(origins) if origins else ["*"],
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        allow_credentials=True,  # beacons come with cookies; nothing here reads any
+        allow_credentials=True,  # beacons carry cookies; nothing here reads them
         max_age=_DAY,
     )

@@ -1,7 +1,7 @@
-"""Group commit: one thread, one queue, one transaction for all that waits.
+"""Group commit: one thread, one queue, and one transaction for all that waits.
 
-A request is answered only when the transaction that holds its entries is on disk. A batch that fails does not
-spoil its group: the group is undone and its members recorded one by one. Must not know HTTP or SQL.
+A request is answered only when the transaction with its entries is on disk. A batch that fails does not spoil its
+group: the group is rolled back and its members are recorded one by one. Must not know HTTP or SQL.
 """
 
 from __future__ import annotations
@@ -10,92 +10,39 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from koala_middleware.collector.recording.recorder import Ledger, record
-from koala_middleware.collector.validation.batches import Batch
+from koala_middleware.collector.recording.recorder import record_batches
+from koala_middleware.collector.store.contract import Ledger
+from koala_middleware.collector.store.errors import DatabaseUnavailable, TransactionConflict
+from koala_middleware.collector.store.rows import ReceivedRequest
+from koala_middleware.collector.times import MINUTE
 
 log = logging.getLogger("koala_middleware.collector")
 
 GROUP_BATCHES = 256
 GROUP_ENTRIES = 3_000  # so that one transaction takes tens of milliseconds at most
-WAITING = 10_000  # requests in the queue; above, the sender is asked to come again
-MINUTE = 60_000
-TRIES = 5  # of a transaction that collides with other collectors'
-AGAIN = 5.0  # seconds until a chore that was not done is tried once more
-
-TAKEN_KEPT = 5_000  # requests whose raw body is kept; older ones make room
-REFUSED_KEPT = 1_000
-BODY_KEPT = 64 * 1024  # bytes of a kept request's body
+MAX_WAITING = 10_000  # requests in the queue; beyond, senders are asked to come again
+ATTEMPTS = 5  # at a transaction that conflicts with another collector's
+RETRY_SECONDS = 5.0  # until a task that is not done is tried again
 
 
-class Overloaded(Exception):  # noqa: N818  (a state, told to the sender as 503)
-    """More waits than can be written soon; come again in a second."""
+class QueueFull(Exception):  # noqa: N818  (a state, answered with 503)
+    """More is waiting than can be written soon."""
 
 
-class NotStored(Exception):  # noqa: N818  (a state, too)
-    """The database would not take the request; nothing of it is stored. The cause is in the log."""
+class NotStored(Exception):  # noqa: N818  (a state, as above)
+    """The database did not take the request, and nothing of it is stored. The log has the cause."""
 
 
-class Away(RuntimeError):  # noqa: N818  (a state, as above)
-    """The database cannot be reached now. What was under way is undone, or will be found done when it comes again."""
+OnStored = Callable[[int | Exception], None]
+"""Called with the number of new entries, or with the error."""
 
-
-class Collided(RuntimeError):  # noqa: N818  (a state, as above)
-    """Another collector's transaction was in the way, and this one is undone: try once more."""
-
-
-@dataclass(slots=True)
-class Arrived:
-    """One request as it came, for whoever looks at it later. `batch` is None when nothing of it is recorded."""
-
-    key: str
-    path: str
-    received_at: int
-    body: bytes
-    user_agent: str
-    status: int = 200
-    outcome: str = "taken"
-    notes: str = ""
-    batch: Batch | None = None
-    request_no: int = 0
-
-    def row(self) -> tuple[Any, ...]:
-        """As every store keeps it."""
-        return (
-            self.request_no,
-            self.key,
-            self.path,
-            self.received_at,
-            self.status,
-            self.outcome,
-            self.notes,
-            self.user_agent,
-            len(self.body),
-            self.body[:BODY_KEPT].decode("utf-8", "replace"),
-        )
-
-
-class GroupLedger(Ledger, Protocol):
-    """A ledger that also holds transactions and keeps requests."""
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """Commit at the end, undo on an exception."""
-
-    def request_numbers(self, count: int) -> Sequence[int]: ...
-    def keep_requests(self, requests: list[Arrived]) -> None: ...
-    def count_requests(self, minutes: dict[tuple[int, str], tuple[int, int]]) -> None: ...
-    def close(self) -> None: ...
-
-
-Answer = Callable[[int | Exception], None]
-Chore = Callable[[Any], Any]
-Done = TypeVar("Done")
+Task = Callable[[Any], Any]
+Result = TypeVar("Result")
 
 
 class Writer:
@@ -103,28 +50,28 @@ class Writer:
 
     def __init__(
         self,
-        open_ledger: Callable[[], GroupLedger],
-        settled: Callable[[list[tuple[Answer, int | Exception]]], None],
-        written: Callable[[list[Arrived], list[int | Exception], float], None],
+        open_ledger: Callable[[], Ledger],
+        notify: Callable[[list[tuple[OnStored, int | Exception]]], None],
+        measure: Callable[[list[ReceivedRequest], list[int | Exception], float], None],
     ) -> None:
-        """Both are called in the writer's thread.
+        """Both callbacks run in the writer's thread, after each group.
 
         Args:
-            settled: Gets each group's answers at once.
-            written: Gets each group, what became of it, and the seconds it took: for measures.
+            notify: Gets the group's callbacks, each with what to call it with.
+            measure: Gets the group, the outcome of each request, and the seconds it took.
         """
         self._open_ledger = open_ledger
-        self._settled = settled
-        self._written = written
-        self._waiting: deque[tuple[Arrived, Answer | None]] = deque()
-        self._chores: deque[tuple[Chore, Future[Any], bool]] = deque()
+        self._notify = notify
+        self._measure = measure
+        self._waiting: deque[tuple[ReceivedRequest, OnStored | None]] = deque()
+        self._tasks: deque[tuple[Task, Future[Any], bool]] = deque()
         self._wake = threading.Event()
         self._stopping = False
-        self._undone: set[Chore] = set()
-        self._try_again_at = 0.0
+        self._unfinished: set[Task] = set()
+        self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="koala-collector-writer", daemon=True)
-        self._away = False
-        self.committed = 0  # groups, for whoever watches for news
+        self._unavailable = False
+        self.committed = 0  # groups and tasks: changes whenever something was written
 
     def start(self) -> None:
         self._thread.start()
@@ -143,71 +90,73 @@ class Writer:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def submit(self, arrived: Arrived, answer: Answer | None = None) -> None:
-        """Queue a request. `answer` gets the number of new entries, or the error. Raises Overloaded."""
-        if len(self._waiting) >= WAITING:
-            raise Overloaded
-        self._waiting.append((arrived, answer))
+    def submit(self, received: ReceivedRequest, on_stored: OnStored | None = None) -> None:
+        """Queue a request. Raises QueueFull."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise QueueFull
+        self._waiting.append((received, on_stored))
         self._wake.set()
 
-    def run(self, chore: Chore, alone: bool = False) -> Future[Any]:
-        """Run `chore(ledger)` between two groups, in a transaction of its own, or with `alone` in none."""
+    def run(self, task: Task, in_transaction: bool = True) -> Future[Any]:
+        """Run `task(ledger)` between two groups."""
         future: Future[Any] = Future()
-        self._chores.append((chore, future, alone))
+        self._tasks.append((task, future, in_transaction))
         self._wake.set()
         return future
 
-    def run_until_done(self, chore: Chore) -> None:
-        """Run `chore(ledger)` in no transaction, and every AGAIN seconds once more until it answers True."""
-        self.run(partial(self._try, chore), alone=True)
+    def run_until_done(self, task: Task) -> None:
+        """Run `task(ledger)` outside a transaction, and again every RETRY_SECONDS until it returns True."""
+        self.run(partial(self._try, task), in_transaction=False)
 
-    def _try(self, chore: Chore, ledger: GroupLedger) -> None:
+    def _try(self, task: Task, ledger: Ledger) -> None:
         done = False
         try:
-            done = chore(ledger)
+            done = task(ledger)
         finally:
             if not done:
-                self._undone.add(chore)
-                self._try_again_at = time.monotonic() + AGAIN
+                self._unfinished.add(task)
+                self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def _run(self) -> None:
         ledger = self._open_ledger()
         try:
-            while not (self._stopping and not self._waiting and not self._chores):
-                self._wake.wait(AGAIN if self._undone else None)
+            while not (self._stopping and not self._waiting and not self._tasks):
+                self._wake.wait(RETRY_SECONDS if self._unfinished else None)
                 self._wake.clear()
-                self._retry_undone()
-                while self._waiting or self._chores:
-                    self._do_chore(ledger)
+                self._retry_unfinished()
+                while self._waiting or self._tasks:
+                    self._run_task(ledger)
                     self._write_group(ledger, self._next_group())
-                    self._retry_undone()
+                    self._retry_unfinished()
                 if self._stopping:
                     self._wake.set()
         finally:
             ledger.close()
 
-    def _retry_undone(self) -> None:
-        if self._undone and time.monotonic() >= self._try_again_at:
-            undone, self._undone = self._undone, set()
-            for chore in undone:
-                self.run_until_done(chore)
+    def _retry_unfinished(self) -> None:
+        if self._unfinished and time.monotonic() >= self._retry_at:
+            unfinished, self._unfinished = self._unfinished, set()
+            for task in unfinished:
+                self.run_until_done(task)
 
-    def _do_chore(self, ledger: GroupLedger) -> None:
-        if not self._chores:
+    def _run_task(self, ledger: Ledger) -> None:
+        if not self._tasks:
             return
-        chore, future, alone = self._chores.popleft()
+        task, future, in_transaction = self._tasks.popleft()
         if not future.set_running_or_notify_cancel():
-            return  # nobody waits for it any more
+            return  # cancelled
         try:
-            result = chore(ledger) if alone else _again(lambda: _in_transaction(ledger, chore))
-        except Exception as error:  # noqa: BLE001  (told to whoever waits for the chore)
+            result = (
+                _retry_conflicts(lambda: _in_transaction(ledger, task)) if in_transaction else task(ledger)
+            )
+        except Exception as error:  # noqa: BLE001  (goes to whoever waits for the task)
             future.set_exception(error)
         else:
             self.committed += 1
             future.set_result(result)
 
-    def _next_group(self) -> list[tuple[Arrived, Answer | None]]:
-        group: list[tuple[Arrived, Answer | None]] = []
+    def _next_group(self) -> list[tuple[ReceivedRequest, OnStored | None]]:
+        group: list[tuple[ReceivedRequest, OnStored | None]] = []
         entries = 0
         while self._waiting and len(group) < GROUP_BATCHES and entries < GROUP_ENTRIES:
             item = self._waiting.popleft()
@@ -215,89 +164,81 @@ class Writer:
             group.append(item)
         return group
 
-    def _write_group(self, ledger: GroupLedger, group: list[tuple[Arrived, Answer | None]]) -> None:
+    def _write_group(self, ledger: Ledger, group: list[tuple[ReceivedRequest, OnStored | None]]) -> None:
         if not group:
             return
         started = time.perf_counter()
-        outcomes = _outcomes(ledger, [arrived for arrived, _ in group])
+        requests = [received for received, _ in group]
+        outcomes = _outcomes(ledger, requests)
         self.committed += 1
-        self._report(outcomes)
-        self._written([arrived for arrived, _ in group], outcomes, time.perf_counter() - started)
-        self._settled(
-            [(answer, outcome) for (_, answer), outcome in zip(group, outcomes, strict=True) if answer]
-        )
+        self._log_failures(outcomes)
+        self._measure(requests, outcomes, time.perf_counter() - started)
+        callbacks = zip((on_stored for _, on_stored in group), outcomes, strict=True)
+        self._notify([(on_stored, outcome) for on_stored, outcome in callbacks if on_stored])
 
-    def _report(self, outcomes: list[int | Exception]) -> None:
-        """One line when the database goes away, one when it is back, and each failure of another kind."""
+    def _log_failures(self, outcomes: list[int | Exception]) -> None:
+        """One line when the database becomes unavailable, one when it is back, and each other failure."""
         failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-        away = next((error for error in failed if isinstance(error, Away)), None)
-        if away and not self._away:
-            log.error("The database is away, and senders are asked to come again: %s", away)
-        elif self._away and not away:
-            log.warning("The database is back")
-        self._away = away is not None
-        if failed and not away:
-            log.error(
-                "%d requests could not be stored: %s",
-                len(failed),
-                type(failed[0]).__name__,
-                exc_info=failed[0],
-            )
+        unavailable = next((error for error in failed if isinstance(error, DatabaseUnavailable)), None)
+        if unavailable and not self._unavailable:
+            log.error("The database is unavailable; senders are asked to come again: %s", unavailable)
+        elif self._unavailable and not unavailable:
+            log.warning("The database is available again")
+        self._unavailable = unavailable is not None
+        if failed and not unavailable:
+            name = type(failed[0]).__name__
+            log.error("%d requests could not be stored: %s", len(failed), name, exc_info=failed[0])
 
 
-def _in_transaction(ledger: GroupLedger, chore: Chore) -> Any:
+def _in_transaction(ledger: Ledger, task: Task) -> Any:
     with ledger.transaction():
-        return chore(ledger)
+        return task(ledger)
 
 
-def _outcomes(ledger: GroupLedger, group: list[Arrived]) -> list[int | Exception]:
-    """What became of each request. One bad member must not spoil the others; a database that is away spoils all."""
+def _outcomes(ledger: Ledger, group: list[ReceivedRequest]) -> list[int | Exception]:
+    """The outcome of each request. A bad member must not spoil the others; an unavailable database fails all."""
     try:
-        return [*_again(lambda: _write(ledger, group))]
-    except Away as away:
-        return [away] * len(group)
+        return [*_retry_conflicts(lambda: _write(ledger, group))]
+    except DatabaseUnavailable as unavailable:
+        return [unavailable] * len(group)
     except Exception as error:  # noqa: BLE001  (see above)
-        return [error] if len(group) == 1 else [_write_alone(ledger, arrived) for arrived in group]
+        return [error] if len(group) == 1 else [_write_alone(ledger, received) for received in group]
 
 
-def _again(work: Callable[[], Done]) -> Done:
-    """Do it, and once more when another collector's transaction was in the way."""
-    for _ in range(TRIES - 1):
+def _retry_conflicts(work: Callable[[], Result]) -> Result:
+    """Do the work, and again when another collector's transaction was in the way."""
+    for _ in range(ATTEMPTS - 1):
         try:
             return work()
-        except Collided:
+        except TransactionConflict:
             continue
     return work()
 
 
-def _write(ledger: GroupLedger, group: list[Arrived]) -> list[int]:
-    """One transaction for the group. Answers how many entries of each request were new."""
+def _write(ledger: Ledger, group: list[ReceivedRequest]) -> list[int]:
+    """One transaction for the group. Returns how many entries of each request were new."""
     with ledger.transaction():
-        for arrived, number in zip(group, ledger.request_numbers(len(group)), strict=True):
-            arrived.request_no = number
-        taken = [arrived for arrived in group if arrived.batch is not None]
-        new = iter(record(ledger, [(a.request_no, a.batch) for a in taken if a.batch is not None]))
-        counts = [next(new) if arrived.batch is not None else 0 for arrived in group]
-        ledger.keep_requests(group)
+        for received, number in zip(group, ledger.request_numbers(len(group)), strict=True):
+            received.request_no = number
+        batches = [(received.request_no, received.batch) for received in group if received.batch is not None]
+        new = iter(record_batches(ledger, batches))
+        counts = [next(new) if received.batch is not None else 0 for received in group]
+        ledger.save_requests(group)
         ledger.count_requests(_by_minute(group, counts))
     return counts
 
 
-def _write_alone(ledger: GroupLedger, arrived: Arrived) -> int | Exception:
+def _write_alone(ledger: Ledger, received: ReceivedRequest) -> int | Exception:
     try:
-        return _again(lambda: _write(ledger, [arrived]))[0]
+        return _retry_conflicts(lambda: _write(ledger, [received]))[0]
     except Exception as error:  # noqa: BLE001  (this request's own failure)
         return error
 
 
-def _by_minute(group: list[Arrived], counts: list[int]) -> dict[tuple[int, str], tuple[int, int]]:
+def _by_minute(group: list[ReceivedRequest], counts: list[int]) -> dict[tuple[int, str], tuple[int, int]]:
     minutes: dict[tuple[int, str], tuple[int, int]] = {}
-    for arrived, count in zip(group, counts, strict=True):
-        place = arrived.received_at // MINUTE, arrived.outcome
+    for received, count in zip(group, counts, strict=True):
+        place = received.received_at // MINUTE, received.outcome
         requests, entries = minutes.get(place, (0, 0))
         minutes[place] = requests + 1, entries + count
     return minutes
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000

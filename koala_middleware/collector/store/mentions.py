@@ -1,7 +1,6 @@
-"""Whether a request's body names somebody, however JSON spells the name: escaped, or in capital letters.
+"""Whether a request's body names somebody, however JSON spells the name: escaped, or in other letter case.
 
-Works on the text, not on what it means: a body that was refused may be no JSON, and of a long one only the beginning
-is kept.
+Searches text, not JSON: a refused body may not be JSON, and of a long body only the beginning is kept.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ _OF_ASCII = re.compile(r"\\(?:u00([2-7][0-9a-fA-F])|/)")
 
 
 def mentions(names: Collection[str]) -> Callable[[str], bool]:
-    """Tells whether one of the names stands in a body, capital and small letters being the same."""
+    """Returns a function that says whether a body holds one of the names, ignoring case."""
     folded = [name.casefold() for name in names]
-    # Where names are ASCII, as nearly all, the many other escapes of a text in another language are none of them: each
-    # costs a microsecond or two, and all kept bodies are gone through while senders wait.
+    # When all names are ASCII, as nearly always, escapes of other characters need not be decoded. Each costs a
+    # microsecond or two, and all kept bodies are searched while senders wait.
     unescaped = _with_ascii_unescaped if all(map(str.isascii, names)) else _unescaped
 
     def in_body(body: str) -> bool:
@@ -36,5 +35,5 @@ def _unescaped(body: str) -> str:
 
 
 def _characters(escapes: str) -> str:
-    r"""`\u0061\u00eb` as text: many at once, since a character of its own may be two."""
+    r"""`\u0061\u00eb` as text: together, since one character may be two escapes."""
     return bytes.fromhex(escapes.replace(r"\u", "")).decode("utf-16-be", "replace")

@@ -1,6 +1,6 @@
-"""Which store a `database` setting means: a path is a SQLite file, `postgresql://…` a server.
+"""Opens the store that a `database` setting names: a path is a SQLite file, `postgresql://…` a server.
 
-What a store needs is imported only when it is the one that was chosen.
+The PostgreSQL store is imported only when it is chosen, since it needs an extra.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def open_store(database: str | Path, keep: int | None = None) -> Store:
     """The store, not connected yet. `keep`: for how many milliseconds entries will be kept.
 
     Raises:
-        ValueError: For a URL that cannot be meant.
-        ImportError: When the extra that it needs is not installed.
+        ValueError: The URL is not one of a database that is supported.
+        ImportError: The extra that the database needs is not installed.
     """
     scheme = url_scheme(database)
     if scheme is None:
@@ -36,13 +36,13 @@ def open_store(database: str | Path, keep: int | None = None) -> Store:
 
 
 def url_scheme(database: str | Path) -> str | None:
-    """`"postgresql"` of such a URL; None of a file's name."""
+    """`"postgresql"` for such a URL; None for a file's name."""
     match = _URL.match(database) if isinstance(database, str) else None
     return match[1].lower() if match else None
 
 
 def without_password(database: str | Path) -> str:
-    """The setting as it may be shown."""
+    """The setting without the password, to be shown."""
     if url_scheme(database) is None:
         return str(database)
     place = urlsplit(str(database))

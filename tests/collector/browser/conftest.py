@@ -89,10 +89,10 @@ class Endpoint:
         # Plain text: what is added to a Markup would be escaped.
         return str(snippet(KEY, self.url("collector.test", ""), nonce))
 
-    def wait(self, arrived: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    def wait(self, received: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
         """All batches, as soon as `arrived` says that those awaited are among them."""
         with self._arrived:
-            if not self._arrived.wait_for(lambda: arrived(self.batches), DEADLINE):
+            if not self._arrived.wait_for(lambda: received(self.batches), DEADLINE):
                 pytest.fail(f"after {DEADLINE} s there were only: {json.dumps(self.batches, indent=1)}")
             return list(self.batches)
 

@@ -48,8 +48,10 @@ class Demo:
             if len(found) >= count:
                 return sorted(found, key=itemgetter("sent_at", "entry_no"))
             if time.monotonic() > deadline:
-                everything = "\n".join(f"{told(one)} {one['profile_id']} {one['email']}" for one in came)
-                only = [told(entry) for entry in found]
+                everything = "\n".join(
+                    f"{translated_errors(one)} {one['profile_id']} {one['email']}" for one in came
+                )
+                only = [translated_errors(entry) for entry in found]
                 pytest.fail(f"after {DEADLINE} s there were only {only} of\n{everything}")
             time.sleep(0.05)
 
@@ -114,7 +116,7 @@ def ko_id(page: Page) -> str:
     return str(value)
 
 
-def told(entry: Entry) -> str:
+def translated_errors(entry: Entry) -> str:
     """One entry in a word or two: `"Signed Up"`, `"identify"`, `"page /pricing"`."""
     if entry["kind"] == "page":
         return f"page {entry['body']['page']['path']}"
@@ -163,7 +165,7 @@ def test_a_sign_up_arrives_as_one_identify_and_its_events_under_the_browsers_own
     profile_id = ko_id(page)
 
     said = demo.entries(lambda entry: entry["profile_id"] == profile_id and entry["kind"] != "page", 3)
-    assert [told(entry) for entry in said] == ["Viewed Pricing", "identify", "Signed Up"]
+    assert [translated_errors(entry) for entry in said] == ["Viewed Pricing", "identify", "Signed Up"]
     assert said[1]["body"]["traits"] == {"name": "Ada", "plan": "free", "email": email}
     assert {entry["email"] for entry in said} == {email}
     assert demo.people()[email]["profiles"] == [profile_id]
@@ -188,7 +190,7 @@ def test_a_log_out_changes_the_id_and_what_was_said_before_stays_with_the_person
     assert after != before
     assert uuid.UUID(after).version == 4
     said = demo.entries(lambda entry: entry["profile_id"] == before and entry["kind"] != "page", 5)
-    assert [told(entry) for entry in said] == [
+    assert [translated_errors(entry) for entry in said] == [
         "identify",
         "Signed Up",
         "identify",
@@ -213,7 +215,7 @@ def test_pages_seen_before_a_log_in_become_the_persons_and_the_next_person_gets_
     opened(home, f"{www}/pricing")
     at_home = ko_id(home)
     anonymous = demo.entries(lambda entry: entry["profile_id"] == at_home, 3)
-    assert [told(entry) for entry in anonymous] == ["page /", "Viewed Pricing", "page /pricing"]
+    assert [translated_errors(entry) for entry in anonymous] == ["page /", "Viewed Pricing", "page /pricing"]
     assert {entry["email"] for entry in anonymous} == {None}
 
     sign_up(office, app, "Ada", "ada@eucalypt.test")
@@ -229,7 +231,7 @@ def test_pages_seen_before_a_log_in_become_the_persons_and_the_next_person_gets_
     assert ko_id(home) == after_log_out
 
     ada = demo.entries(lambda entry: entry["email"] == "ada@eucalypt.test", 12)
-    assert [(told(entry), entry["profile_id"]) for entry in ada] == [
+    assert [(translated_errors(entry), entry["profile_id"]) for entry in ada] == [
         ("page /", at_home),
         ("Viewed Pricing", at_home),
         ("page /pricing", at_home),
@@ -244,7 +246,7 @@ def test_pages_seen_before_a_log_in_become_the_persons_and_the_next_person_gets_
         ("Logged Out", at_home),
     ]
     bob = demo.entries(lambda entry: entry["email"] == "bob@eucalypt.test", 7)
-    assert [told(entry) for entry in bob] == [
+    assert [translated_errors(entry) for entry in bob] == [
         "page /",  # where the log-out led
         "Viewed Pricing",
         "page /pricing",

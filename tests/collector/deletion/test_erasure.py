@@ -30,13 +30,15 @@ from koala_middleware.collector.access.logins import add_login
 from koala_middleware.collector.deletion import retention
 from koala_middleware.collector.deletion.retention import expire
 from koala_middleware.collector.recording import writer
-from koala_middleware.collector.recording.recorder import record
-from koala_middleware.collector.recording.writer import BODY_KEPT, now_ms
+from koala_middleware.collector.recording.recorder import record_batches
 from koala_middleware.collector.settings import milliseconds
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.postgres import expiry
-from koala_middleware.collector.store.sqlite import erasure, ledger
-from koala_middleware.collector.validation.batches import read_person_batch
+from koala_middleware.collector.store.rows import BODY_KEPT
+from koala_middleware.collector.store.sqlite import expiry as sqlite_expiry
+from koala_middleware.collector.store.sqlite import ledger
+from koala_middleware.collector.times import now_ms
+from koala_middleware.collector.validation.batches import parse_person_batch
 
 ADA, BOB, SHARED, OWN = "ada@example.com", "bob@example.com", "shared-browser", "adas-own-browser"
 SECRET = {"Authorization": "Bearer sk_secret"}
@@ -88,8 +90,8 @@ def test_a_right_password_opens_the_pages(serve: Serve, database: Database) -> N
 def test_guessing_passwords_is_slowed_down(
     serve: Serve, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(login, "TRIES", 1e-9)
-    monkeypatch.setattr(login, "TRIES_AT_ONCE", 2)
+    monkeypatch.setattr(login, "ATTEMPTS", 1e-9)
+    monkeypatch.setattr(login, "ATTEMPTS_AT_ONCE", 2)
     let_in(database, "grace", "hopper")
     collector = serve()
     statuses = [
@@ -223,7 +225,7 @@ def test_of_what_was_replaced_before_somebody_was_erased_a_file_keeps_nothing_ei
 def test_a_backup_under_way_puts_off_the_emptying_of_the_log_and_nothing_else(
     serve: Serve, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "AGAIN", 0.01)
+    monkeypatch.setattr(writer, "RETRY_SECONDS", 0.01)
     collector = serve(secret_key="sk_secret")
     tell_a_story(collector)
     with closing(sqlite3.connect(database, isolation_level=None)) as backup:
@@ -347,8 +349,10 @@ def test_counts_shrink_with_what_is_erased(serve: Serve) -> None:
 
 def arrives_in_1970(collector: Running, **body: object) -> None:
     """A batch, the way every batch goes, when the clock stood at the beginning of time."""
-    batch = read_person_batch(KEY, json.dumps(body).encode(), 1000)
-    collector.app.state.collector.writer.run(lambda ledger: record(ledger, [(1, batch)])).result(DEADLINE)
+    batch = parse_person_batch(KEY, json.dumps(body).encode(), 1000)
+    collector.app.state.collector.writer.run(lambda ledger: record_batches(ledger, [(1, batch)])).result(
+        DEADLINE
+    )
 
 
 def expire_before_the_last_hour(collector: Running) -> int:
@@ -415,7 +419,7 @@ def test_whoever_expires_on_a_shared_browser_leaves_it_to_nobody(serve: Serve) -
 def test_old_entries_expire_a_few_at_a_time_though_others_among_them_are_gone(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (erasure, expiry, retention):
+    for module in (sqlite_expiry, expiry, retention):
         monkeypatch.setattr(module, "CHUNK", 5)
     collector = serve(secret_key="sk_secret")
     for number in range(20):

@@ -188,7 +188,7 @@ def test_a_time_far_ahead_is_not_believed(collector: Running) -> None:
     collector.send(profile_id=PROFILE, email="a@b.example", identifies=[{"sent_at": "2999-01-01T00:00:00Z"}])
     (entry,) = collector.entries()
     assert entry["sent_at"] == entry["received_at"]
-    assert "not believable" in collector.requests()[0]["notes"]
+    assert "not plausible" in collector.requests()[0]["notes"]
 
 
 def test_only_listed_keys_are_taken(serve: Serve) -> None:

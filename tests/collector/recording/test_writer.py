@@ -10,24 +10,28 @@ import pytest
 from support.collecting import DEADLINE, Database, Running, event, on_both_stores
 
 from koala_middleware.collector.recording import writer as writing
-from koala_middleware.collector.recording.writer import Arrived, Overloaded, Writer
+from koala_middleware.collector.recording.writer import QueueFull, Writer
 from koala_middleware.collector.store.opening import open_store
+from koala_middleware.collector.store.rows import ReceivedRequest
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
 from koala_middleware.collector.store.sqlite.store import SqliteStore
-from koala_middleware.collector.validation.batches import Batch, read_person_batch
+from koala_middleware.collector.validation.batches import parse_person_batch
+from koala_middleware.collector.validation.incoming import IncomingBatch
 
 NOW = 1_700_000_000_000
 
 
-def arrived(number: int) -> Arrived:
-    batch = read_person_batch("pk", b'{"email": "p%d@example.com", "events": [{"event": "x"}]}' % number, NOW)
-    return Arrived("pk", "/batch", NOW, b"", "tests", batch=batch)
+def received(number: int) -> ReceivedRequest:
+    batch = parse_person_batch(
+        "pk", b'{"email": "p%d@example.com", "events": [{"event": "x"}]}' % number, NOW
+    )
+    return ReceivedRequest("pk", "/batch", NOW, b"", "tests", batch=batch)
 
 
-def broken() -> Arrived:
+def broken() -> ReceivedRequest:
     """A batch that passes no check of ours and fails in the database: a number where a text must be."""
-    request = arrived(99)
-    assert isinstance(request.batch, Batch)
+    request = received(99)
+    assert isinstance(request.batch, IncomingBatch)
     request.batch.entries[0].message_id = object()  # type: ignore[assignment]  # what fails
     return request
 
@@ -38,13 +42,13 @@ class Answers:
         self.all = threading.Event()
         self._expected = expected
 
-    def settled(self, answers: list[tuple[writing.Answer, int | Exception]]) -> None:
+    def settled(self, answers: list[tuple[writing.OnStored, int | Exception]]) -> None:
         for answer, outcome in answers:
             answer(outcome)
         if len(self.got) == self._expected:
             self.all.set()
 
-    def slot(self, number: int) -> writing.Answer:
+    def slot(self, number: int) -> writing.OnStored:
         return lambda outcome: self.got.__setitem__(number, outcome)
 
 
@@ -56,7 +60,7 @@ def test_a_batch_that_fails_does_not_spoil_its_group(
     store.prepare()
     writer = Writer(store.ledger, answers.settled, lambda *_: None)
     for number in range(5):  # all wait before the thread starts, so they are one group
-        writer.submit(broken() if number == 2 else arrived(number), answers.slot(number))
+        writer.submit(broken() if number == 2 else received(number), answers.slot(number))
     with caplog.at_level(logging.CRITICAL, logger="koala_middleware.collector"):
         writer.start()
         assert answers.all.wait(DEADLINE)
@@ -89,15 +93,15 @@ def test_what_cannot_be_stored_is_answered_so_that_the_sender_comes_again(
 def test_when_too_much_waits_the_sender_is_asked_to_come_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "WAITING", 2)
+    monkeypatch.setattr(writing, "MAX_WAITING", 2)
     writer = Writer(SqliteStore(tmp_path / "koala.db").ledger, lambda _: None, lambda *_: None)
-    writer.submit(arrived(1))
-    writer.submit(arrived(2))
-    with pytest.raises(Overloaded):
-        writer.submit(arrived(3))
+    writer.submit(received(1))
+    writer.submit(received(2))
+    with pytest.raises(QueueFull):
+        writer.submit(received(3))
 
 
-def test_a_chore_nobody_waits_for_any_more_does_not_stop_the_writing(tmp_path: Path) -> None:
+def test_a_cancelled_task_does_not_stop_the_writing(tmp_path: Path) -> None:
     writer = Writer(SqliteStore(tmp_path / "koala.db").ledger, lambda _: None, lambda *_: None)
     given_up, wanted = writer.run(type), writer.run(type)
     given_up.cancel()
@@ -107,14 +111,14 @@ def test_a_chore_nobody_waits_for_any_more_does_not_stop_the_writing(tmp_path: P
 
 
 @pytest.mark.parametrize("not_done", [False, RuntimeError("the disk is full")], ids=["not done", "failed"])
-def test_a_chore_is_tried_again_until_it_is_done(
+def test_a_task_is_tried_again_until_it_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, not_done: bool | Exception
 ) -> None:
-    monkeypatch.setattr(writing, "AGAIN", 0.001)
+    monkeypatch.setattr(writing, "RETRY_SECONDS", 0.001)
     writer = Writer(SqliteStore(tmp_path / "koala.db").ledger, lambda _: None, lambda *_: None)
     outcomes, done = [True, not_done, not_done], threading.Event()
 
-    def chore(_: SqliteLedger) -> bool:
+    def task(_: SqliteLedger) -> bool:
         outcome = outcomes.pop()
         if isinstance(outcome, Exception):
             raise outcome
@@ -122,7 +126,7 @@ def test_a_chore_is_tried_again_until_it_is_done(
             done.set()
         return outcome
 
-    writer.run_until_done(chore)
+    writer.run_until_done(task)
     writer.start()
     assert done.wait(DEADLINE)
     writer.stop()
@@ -135,7 +139,7 @@ def test_stopping_writes_what_waits(database: Database) -> None:
     store.prepare()
     writer = Writer(store.ledger, lambda _: None, lambda *_: None)
     for number in range(500):
-        writer.submit(arrived(number))
+        writer.submit(received(number))
     writer.start()
     writer.stop()
     with store.reader() as reader:

@@ -23,19 +23,24 @@ from support.postgresql import PASSWORD, Cluster, cluster
 from support.waiting import until
 
 from koala_middleware.collector.deletion import retention
-from koala_middleware.collector.recording.recorder import record
-from koala_middleware.collector.recording.writer import now_ms
+from koala_middleware.collector.recording.recorder import record_batches
 from koala_middleware.collector.settings import milliseconds
-from koala_middleware.collector.store.contract import ForgettingLedger
+from koala_middleware.collector.store.contract import Ledger
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.postgres import expiry
-from koala_middleware.collector.store.postgres.partitions import DAY, Piece, piece_for, pieces, width_for
+from koala_middleware.collector.store.postgres.partitions import (
+    Partition,
+    partition_for,
+    partitions,
+    width_for,
+)
 from koala_middleware.collector.store.postgres.store import PostgresStore
-from koala_middleware.collector.validation.batches import read_person_batch
+from koala_middleware.collector.times import DAY, now_ms
+from koala_middleware.collector.validation.batches import parse_person_batch
 
 ADA, BOB = "ada@example.com", "bob@example.com"
 PEOPLE, SENDERS, BATCHES = 12, 6, 40
-Collide = Callable[[Callable[[ForgettingLedger], Any], Callable[[ForgettingLedger], Any]], Any]
+Collide = Callable[[Callable[[Ledger], Any], Callable[[Ledger], Any]], Any]
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def store(database: str) -> Iterator[PostgresStore]:
 
 
 @pytest.fixture
-def ledgers(store: PostgresStore) -> Iterator[tuple[ForgettingLedger, ForgettingLedger]]:
+def ledgers(store: PostgresStore) -> Iterator[tuple[Ledger, Ledger]]:
     """The writing sides of two collectors; events' names and companies are known to both already."""
     with closing(store.ledger()) as one, closing(store.ledger()) as other:
         names = ("Clicked", "One", "Two", "Three")
@@ -62,13 +67,13 @@ def ledgers(store: PostgresStore) -> Iterator[tuple[ForgettingLedger, Forgetting
         yield one, other
 
 
-def batch(**body: object) -> Callable[[ForgettingLedger], list[int]]:
+def batch(**body: object) -> Callable[[Ledger], list[int]]:
     """What a collector does with one batch, in the transaction under way."""
-    read = read_person_batch(KEY, json.dumps(body).encode(), now_ms())
-    return lambda ledger: record(ledger, [(1, read)])
+    read = parse_person_batch(KEY, json.dumps(body).encode(), now_ms())
+    return lambda ledger: record_batches(ledger, [(1, read)])
 
 
-def write(ledger: ForgettingLedger, **body: object) -> None:
+def write(ledger: Ledger, **body: object) -> None:
     with ledger.transaction():
         batch(**body)(ledger)
 
@@ -86,15 +91,15 @@ def waits(postgresql: Cluster, database: str) -> Callable[[], bool]:
 
 
 @pytest.fixture
-def collide(ledgers: tuple[ForgettingLedger, ForgettingLedger], waits: Callable[[], bool]) -> Collide:
+def collide(ledgers: tuple[Ledger, Ledger], waits: Callable[[], bool]) -> Collide:
     """One collector begins, the other comes in between and has to wait; then both commit."""
     one, other = ledgers
 
-    def in_transaction(work: Callable[[ForgettingLedger], Any]) -> Any:
+    def in_transaction(work: Callable[[Ledger], Any]) -> Any:
         with other.transaction():
             return work(other)
 
-    def both(first: Callable[[ForgettingLedger], Any], second: Callable[[ForgettingLedger], Any]) -> Any:
+    def both(first: Callable[[Ledger], Any], second: Callable[[Ledger], Any]) -> Any:
         with ThreadPoolExecutor(1) as pool:
             with one.transaction():
                 first(one)
@@ -119,18 +124,18 @@ def test_under_load_everybody_is_one_person_and_no_event_is_lost_or_doubled(data
 
         def sender(number: int) -> list[str]:
             sent = []
-            for turn in range(BATCHES):
-                person = (number + turn) % PEOPLE
+            for ownership in range(BATCHES):
+                person = (number + ownership) % PEOPLE
                 clicked = event("Clicked")
                 sent.append(clicked["message_id"])
                 identify = {
                     "traits": {"name": f"Person {person}"},
                     "message_id": f"i-{clicked['message_id']}",
                 }
-                body = {"profile_id": f"browser {person} {turn % 2}", "events": [clicked]}
-                if turn % 4:
+                body = {"profile_id": f"browser {person} {ownership % 2}", "events": [clicked]}
+                if ownership % 4:
                     body |= {"email": f"p{person}@example.com", "identifies": [identify]}
-                for url in (one, other) if turn % 3 == 0 else ((one, other)[turn % 2],):
+                for url in (one, other) if ownership % 3 == 0 else ((one, other)[ownership % 2],):
                     send(url, body)
             return sent
 
@@ -139,7 +144,7 @@ def test_under_load_everybody_is_one_person_and_no_event_is_lost_or_doubled(data
 
     with closing(open_store(database)) as store, store.reader() as reader:
         people, entries = list(reader.all_people()), list(reader.all_entries())
-        totals, counted = reader.totals(), {each.name: each.total for each in reader.counted(0)}
+        totals, event_counts = reader.totals(), {each.name: each.total for each in reader.event_counts(0)}
     assert sorted(person.email for person in people) == sorted(f"p{n}@example.com" for n in range(PEOPLE))
     for person in people:
         number = person.email.partition("@")[0].removeprefix("p")
@@ -149,7 +154,7 @@ def test_under_load_everybody_is_one_person_and_no_event_is_lost_or_doubled(data
         assert (person.first_seen, person.last_seen) == (min(times), max(times))
     clicks = [json.loads(entry.body)["message_id"] for entry in entries if entry.kind == "track"]
     assert sorted(clicks) == sorted(sent)
-    assert (totals.people, totals.profiles, counted["Clicked"]) == (PEOPLE, 2 * PEOPLE, len(sent))
+    assert (totals.people, totals.profiles, event_counts["Clicked"]) == (PEOPLE, 2 * PEOPLE, len(sent))
     assert totals.entries == len(entries)
 
 
@@ -164,7 +169,7 @@ def test_a_new_email_that_comes_to_both_at_once_is_one_person(collide: Collide, 
 
 
 def test_what_a_visitor_does_while_another_collector_learns_the_name_is_summed_up(
-    ledgers: tuple[ForgettingLedger, ForgettingLedger], collide: Collide, store: PostgresStore
+    ledgers: tuple[Ledger, Ledger], collide: Collide, store: PostgresStore
 ) -> None:
     write(ledgers[0], profile_id="laptop", events=[event("One")])
     said = {"traits": {"plan": "pro"}, "sent_at": "2026-01-01T10:00:00Z"}
@@ -188,7 +193,7 @@ def test_a_message_that_comes_to_both_at_once_counts_once(collide: Collide, stor
 
 
 def test_who_is_erased_by_one_collector_is_somebody_new_to_the_other(
-    ledgers: tuple[ForgettingLedger, ForgettingLedger], store: PostgresStore
+    ledgers: tuple[Ledger, Ledger], store: PostgresStore
 ) -> None:
     one, other = ledgers
     write(one, profile_id="laptop", email=ADA, events=[event("One")])
@@ -201,7 +206,7 @@ def test_who_is_erased_by_one_collector_is_somebody_new_to_the_other(
 
 
 def test_erasing_waits_for_what_is_just_being_stored_and_takes_it_along(
-    ledgers: tuple[ForgettingLedger, ForgettingLedger], collide: Collide, store: PostgresStore
+    ledgers: tuple[Ledger, Ledger], collide: Collide, store: PostgresStore
 ) -> None:
     write(ledgers[0], profile_id="laptop", email=ADA, events=[event("One")])
     gone = collide(
@@ -214,7 +219,7 @@ def test_erasing_waits_for_what_is_just_being_stored_and_takes_it_along(
 
 
 def test_who_comes_back_while_being_erased_is_somebody_new(
-    ledgers: tuple[ForgettingLedger, ForgettingLedger], collide: Collide, store: PostgresStore
+    ledgers: tuple[Ledger, Ledger], collide: Collide, store: PostgresStore
 ) -> None:
     write(ledgers[0], email=ADA, events=[event("One")])
     collide(lambda ledger: ledger.erase(ADA), batch(email=ADA, events=[event("Two")]))
@@ -224,11 +229,11 @@ def test_who_comes_back_while_being_erased_is_somebody_new(
 
 
 def test_who_comes_back_while_expiring_stays(
-    ledgers: tuple[ForgettingLedger, ForgettingLedger], collide: Collide, store: PostgresStore
+    ledgers: tuple[Ledger, Ledger], collide: Collide, store: PostgresStore
 ) -> None:
-    long_ago = read_person_batch(KEY, b'{"email": "%s", "events": [{"event": "One"}]}' % ADA.encode(), 1000)
+    long_ago = parse_person_batch(KEY, b'{"email": "%s", "events": [{"event": "One"}]}' % ADA.encode(), 1000)
     with ledgers[0].transaction():
-        record(ledgers[0], [(1, long_ago)])
+        record_batches(ledgers[0], [(1, long_ago)])
     with ledgers[0].transaction():
         ledgers[0].expire_entries(now_ms() - 90 * DAY)
     late = event("Two", "1970-01-02T00:00:00Z")
@@ -239,7 +244,7 @@ def test_who_comes_back_while_expiring_stays(
 
 
 def test_whoever_reads_on_from_a_number_misses_nothing_that_is_committed_later(
-    ledgers: tuple[ForgettingLedger, ForgettingLedger], store: PostgresStore
+    ledgers: tuple[Ledger, Ledger], store: PostgresStore
 ) -> None:
     one, other = ledgers
     with store.reader() as reader:
@@ -330,7 +335,7 @@ def test_while_the_database_is_away_senders_are_asked_to_come_again_and_then_it_
         until(lambda: collector.send(profile_id="laptop", events=[clicked]).ok)
     until(lambda: collector.get("/healthz").ok)
     assert collector.timeline(ADA).count("Clicked") == 1
-    away, back = (record.getMessage() for record in caplog.records)
+    away, back = (record_batches.getMessage() for record_batches in caplog.records)
     assert away.startswith("The database is away, and senders are asked to come again: ")
     assert back == "The database is back"
     assert PASSWORD not in caplog.text
@@ -413,18 +418,18 @@ def test_a_piece_is_about_a_tenth_of_what_is_kept(keep: str | None, days: int) -
 
 
 def test_pieces_of_another_width_are_fitted_in_between() -> None:
-    there = [Piece(28, 35), Piece(49, 56)]
-    assert piece_for(40, 28, there) == Piece(35, 49)
-    assert piece_for(60, 7, there) == Piece(56, 63)
-    assert Piece.of(Piece(35, 49).table) == Piece(35, 49)
+    there = [Partition(28, 35), Partition(49, 56)]
+    assert partition_for(40, 28, there) == Partition(35, 49)
+    assert partition_for(60, 7, there) == Partition(56, 63)
+    assert Partition.of(Partition(35, 49).table) == Partition(35, 49)
 
 
 def test_pieces_are_made_ahead_and_on_demand_and_dropped_whole(
-    ledgers: tuple[ForgettingLedger, ForgettingLedger], database: str, postgresql: Cluster
+    ledgers: tuple[Ledger, Ledger], database: str, postgresql: Cluster
 ) -> None:
-    def there() -> list[Piece]:
+    def there() -> list[Partition]:
         with postgresql.connection(database) as connection:
-            return pieces(connection)
+            return partitions(connection)
 
     one, _ = ledgers
     made = there()
@@ -432,10 +437,10 @@ def test_pieces_are_made_ahead_and_on_demand_and_dropped_whole(
     assert made[0].start <= today < made[-1].end
     assert made[-1].end > today + 1, "there is room for tomorrow"
 
-    long_ago = read_person_batch(KEY, b'{"profile_id": "laptop", "events": [{"event": "Old"}]}', 1000)
+    long_ago = parse_person_batch(KEY, b'{"profile_id": "laptop", "events": [{"event": "Old"}]}', 1000)
     with one.transaction():
-        record(one, [(1, long_ago)])
-    assert there() == [Piece(0, 28), *made]
+        record_batches(one, [(1, long_ago)])
+    assert there() == [Partition(0, 28), *made]
     with one.transaction():
         assert one.expire_entries(now_ms() - 90 * DAY) == 1
     assert there() == made
@@ -453,8 +458,10 @@ def test_what_is_old_goes_a_little_at_a_time_until_all_is_gone(
             "email": f"{day}@example.com",
             "events": [event("x"), event("x")],
         }
-        old = read_person_batch(KEY, json.dumps(body).encode(), day * DAY + 1)
-        work = collector.app.state.collector.writer.run(lambda ledger, old=old: record(ledger, [(1, old)]))
+        old = parse_person_batch(KEY, json.dumps(body).encode(), day * DAY + 1)
+        work = collector.app.state.collector.writer.run(
+            lambda ledger, old=old: record_batches(ledger, [(1, old)])
+        )
         work.result(DEADLINE)
     collector.send(profile_id="new", events=[event("New")])
 

@@ -11,8 +11,8 @@ import pytest
 from support.collecting import Database, Running, Serve, event, on_both_stores
 
 from koala_middleware.cli.main import main
-from koala_middleware.collector.access.rate_limits import Rate
-from koala_middleware.collector.transfer.exporting import PATIENCE, bring_in
+from koala_middleware.collector.access.rate_limits import RateLimit
+from koala_middleware.collector.transfer.importing import MAX_WAIT, import_files
 
 pytestmark = on_both_stores
 Move = Callable[[], Running]
@@ -169,7 +169,7 @@ def test_import_takes_bare_bodies_and_says_what_was_refused(
 
 def test_import_waits_as_long_as_the_collector_asks_it_to(collector: Running, tmp_path: Path) -> None:
     now = [0.0]
-    collector.app.state.collector.address_rate = Rate(0.5, at_once=2, clock=lambda: now[0])
+    collector.app.state.collector.address_rate = RateLimit(0.5, burst=2, clock=lambda: now[0])
     lines = tmp_path / "many.jsonl"
     lines.write_text("".join(f'{{"profile_id": "p1", "events": [{{"event": "{n}"}}]}}\n' for n in range(5)))
     pauses: list[float] = []
@@ -178,19 +178,19 @@ def test_import_waits_as_long_as_the_collector_asks_it_to(collector: Running, tm
         pauses.append(seconds)
         now[0] += seconds
 
-    assert bring_in([lines], collector.url, "pk_mine", pause) == (5, 0)
+    assert import_files([lines], collector.url, "pk_mine", pause) == (5, 0)
     assert [entry["event"] for entry in collector.entries()] == ["0", "1", "2", "3", "4"]
     assert pauses == [1.0] * 6, "Retry-After: 1, until each of three has its token"
 
 
 def test_import_gives_a_line_up_after_some_minutes(collector: Running, tmp_path: Path) -> None:
-    collector.app.state.collector.address_rate = Rate(1.0, at_once=0, clock=lambda: 0.0)
+    collector.app.state.collector.address_rate = RateLimit(1.0, burst=0, clock=lambda: 0.0)
     lines = tmp_path / "one.jsonl"
     lines.write_text('{"profile_id": "p1", "events": [{"event": "Late"}]}')
     pauses: list[float] = []
 
-    assert bring_in([lines], collector.url, "pk_mine", pauses.append) == (0, 1)
-    assert sum(pauses) == PATIENCE
+    assert import_files([lines], collector.url, "pk_mine", pauses.append) == (0, 1)
+    assert sum(pauses) == MAX_WAIT
 
 
 def test_import_says_in_one_sentence_what_is_not_there(

@@ -1,4 +1,4 @@
-"""Entries: stored once each, in bulk, and asked about for many stretches at a time. One transaction's work."""
+"""Entries, in bulk: each stored once, and looked for in many periods at a time, in the transaction under way."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ from typing import Any
 from psycopg import Connection
 from psycopg.errors import UniqueViolation
 
-from koala_middleware.collector.identity import Stretch
-from koala_middleware.collector.recording.recorder import Known, Row
+from koala_middleware.collector.identity import Period
+from koala_middleware.collector.store.postgres.connection import columns
+from koala_middleware.collector.store.rows import EntryRow, KnownMessage
 
 Place = tuple[int, bytes]  # project and message id
-# A stretch's entries; `bounds` gives the values.
-WITHIN = "profile_no = %s AND (sent_at, message_id) >= (%s, %s) AND (sent_at, message_id) < (%s, %s)"
 _TYPES = ("int8",) * 7 + ("bytea", "int8", "int8", "int2", "text")
 
 
-def add(connection: Connection[Any], rows: Sequence[Row]) -> Mapping[Place, Known]:
-    """Store what is new. Answers what was stored before.
+def add(connection: Connection[Any], rows: Sequence[EntryRow]) -> Mapping[Place, KnownMessage]:
+    """Store what is new. Returns what was stored before.
 
-    `message` decides: of two collectors that bring one message at once, the second waits for the first one's commit
-    and then finds it there. In order, so that no two groups wait for each other.
+    The table `message` decides: of two collectors that add one message at once, the second waits for the first one's
+    commit and then finds it there. Rows are added in order, so that no two groups wait for each other.
     """
     in_order = sorted(rows, key=lambda row: (row.message_id, row.project))
     if _all_new(connection, in_order):
@@ -32,8 +31,8 @@ def add(connection: Connection[Any], rows: Sequence[Row]) -> Mapping[Place, Know
     return _known(connection, [row for row in in_order if row.entry_no not in new])
 
 
-def _all_new(connection: Connection[Any], rows: Sequence[Row]) -> bool:
-    """The usual case in half the time: ON CONFLICT makes PostgreSQL write every row twice to its log."""
+def _all_new(connection: Connection[Any], rows: Sequence[EntryRow]) -> bool:
+    """The usual case, in half the time: with ON CONFLICT PostgreSQL writes every row to its log twice."""
     try:
         with (
             connection.transaction(),
@@ -47,51 +46,45 @@ def _all_new(connection: Connection[Any], rows: Sequence[Row]) -> bool:
     return True
 
 
-def _new(connection: Connection[Any], rows: Sequence[Row]) -> set[int]:
+def _new(connection: Connection[Any], rows: Sequence[EntryRow]) -> set[int]:
     """The numbers of the entries whose messages are new."""
     added = connection.execute(
         "INSERT INTO message (project_no, message_id, entry_no) SELECT * FROM "
         "unnest(%s::bigint[], %s::bytea[], %s::bigint[]) ORDER BY 2, 1 ON CONFLICT DO NOTHING RETURNING entry_no",
-        _columns([(row.project, row.message_id, row.entry_no) for row in rows]),
+        columns([(row.project, row.message_id, row.entry_no) for row in rows]),
     )
     return {number for (number,) in added}
 
 
-def _copy(connection: Connection[Any], rows: Sequence[Row]) -> None:
+def _copy(connection: Connection[Any], rows: Sequence[EntryRow]) -> None:
     with connection.cursor().copy("COPY entry FROM STDIN (FORMAT BINARY)") as copy:
         copy.set_types(_TYPES)
         for row in rows:
             copy.write_row((*row[:-1], row.body.decode()))
 
 
-def _known(connection: Connection[Any], rows: Sequence[Row]) -> dict[Place, Known]:
+def _known(connection: Connection[Any], rows: Sequence[EntryRow]) -> dict[Place, KnownMessage]:
     stored = connection.execute(
         "SELECT project_no, message_id, message.entry_no, person_no "
         "FROM unnest(%s::bigint[], %s::bytea[]) AS given(project_no, message_id) "
         "JOIN message USING (project_no, message_id) LEFT JOIN entry USING (project_no, message_id, entry_no)",
-        _columns([(row.project, row.message_id) for row in rows]),
+        columns([(row.project, row.message_id) for row in rows]),
     )
-    return {(project, message_id): Known(number, person) for project, message_id, number, person in stored}
+    return {
+        (project, message_id): KnownMessage(number, person) for project, message_id, number, person in stored
+    }
 
 
-def of_stretches(connection: Connection[Any], stretches: Sequence[Stretch], before: int) -> set[Stretch]:
-    """Those that hold entries older, by number, than `before`."""
-    if not stretches:
+def of_periods(connection: Connection[Any], periods: Sequence[Period], before: int) -> set[Period]:
+    """Those that hold an entry with a number below `before`."""
+    if not periods:
         return set()
-    asked = [(place, each.profile, *each.start, *each.end) for place, each in enumerate(stretches)]
+    asked = [(place, each.profile, *each.start, *each.end) for place, each in enumerate(periods)]
     rows = connection.execute(
         "SELECT place FROM unnest(%s::integer[], %s::bigint[], %s::bigint[], %s::bytea[], %s::bigint[], %s::bytea[]) "
         "AS stretch(place, profile, start_at, start_id, end_at, end_id) CROSS JOIN LATERAL "
         "(SELECT FROM entry WHERE profile_no = profile AND (sent_at, message_id) >= (start_at, start_id) "
         "AND (sent_at, message_id) < (end_at, end_id) AND entry_no < %s LIMIT 1) AS held",
-        [*_columns(asked), before],
+        [*columns(asked), before],
     )
-    return {stretches[place] for (place,) in rows}
-
-
-def bounds(stretch: Stretch) -> tuple[Any, ...]:
-    return stretch.profile, *stretch.start, *stretch.end
-
-
-def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+    return {periods[place] for (place,) in rows}

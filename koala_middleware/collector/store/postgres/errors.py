@@ -1,6 +1,6 @@
-"""What can go wrong between a collector and its PostgreSQL, told in the collector's own words.
+"""PostgreSQL's errors, translated into the store's own.
 
-PostgreSQL's messages may quote what was to be stored, so only its codes are passed on. No password, no personal data.
+PostgreSQL's messages may quote what was to be stored, so only its codes are passed on: no password, no personal data.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from psycopg import errors
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from koala_middleware.collector.recording.writer import Away, Collided
+from koala_middleware.collector.store.errors import DatabaseUnavailable, TransactionConflict
 
 _COLLISIONS = (errors.DeadlockDetected, errors.SerializationFailure)
-# The server stops, starts, is full or only reads: it may be otherwise soon.
+# The server stops, starts, is full or read-only: that may change soon.
 _NOT_NOW = ("08", "53", "57P", "25006", "25P03")
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Raise Away where the server cannot be reached, Collided where trying once more helps, else RuntimeError."""
+def translated_errors() -> Iterator[None]:
+    """Raise DatabaseUnavailable, TransactionConflict where trying once more helps, or RuntimeError."""
     try:
         yield
     except PoolTimeout:
-        raise Away("all connections to the database are in use") from None
+        raise DatabaseUnavailable("all connections to the database are in use") from None
     except DBAPIError as error:
         if isinstance(error.orig, psycopg.Error):
-            raise translated(error.orig) from None
+            raise _translate(error.orig) from None
         raise
     except psycopg.Error as error:
-        raise translated(error) from None
+        raise _translate(error) from None
 
 
-def translated(error: psycopg.Error) -> Exception:
+def _translate(error: psycopg.Error) -> Exception:
     code = error.sqlstate
     if isinstance(error, _COLLISIONS):
-        return Collided(f"PostgreSQL code {code}")
+        return TransactionConflict(f"PostgreSQL code {code}")
     if code is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return Away(_first_line(error))
+        return DatabaseUnavailable(_first_line(error))
     if code is not None and code.startswith(_NOT_NOW):
-        return Away(f"{_words(error)} (PostgreSQL code {code})")
+        return DatabaseUnavailable(f"{_words(error)} (PostgreSQL code {code})")
     if isinstance(error, errors.UndefinedTable | errors.UndefinedFunction | errors.InvalidSchemaName):
-        return RuntimeError("This database holds nothing of a collector's, or of another version's.")
+        return RuntimeError("This database holds no collector's tables, or those of another version.")
     where = f", table {error.diag.table_name}" if error.diag.table_name else ""
-    return RuntimeError(f"PostgreSQL would not do it: {_words(error)} (code {code}{where})")
+    return RuntimeError(f"PostgreSQL refused the statement: {_words(error)} (code {code}{where})")
 
 
 def _words(error: psycopg.Error) -> str:

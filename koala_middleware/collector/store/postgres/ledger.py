@@ -1,6 +1,6 @@
-"""The writer's side of the PostgreSQL store: one connection, one transaction at a time, whole groups in one statement.
+"""The writing side of the PostgreSQL store: one connection, and one statement for a whole group where that is possible.
 
-Must not know who is who (identity.py) or what a batch means (recording.py): it looks up, adds and sums.
+Must not know who is who, nor what a batch means: it looks up, adds and summarizes.
 """
 
 from __future__ import annotations
@@ -12,41 +12,49 @@ from typing import Any
 
 from psycopg import Connection
 
-from koala_middleware.collector.identity import NOBODY, Moment, Stretch, Turn, stretches
-from koala_middleware.collector.recording.recorder import HOUR, Known, Row
-from koala_middleware.collector.recording.writer import Arrived, Away
-from koala_middleware.collector.store.postgres import entries, erasure
-from koala_middleware.collector.store.postgres import numbers as names
-from koala_middleware.collector.store.postgres import raw_requests as recent
-from koala_middleware.collector.store.postgres.entries import WITHIN, bounds
-from koala_middleware.collector.store.postgres.errors import told
-from koala_middleware.collector.store.postgres.expiry import Expiry, expire_people
-from koala_middleware.collector.store.postgres.partitions import DAY, Partitions
-from koala_middleware.collector.store.postgres.reader import storable
+from koala_middleware.collector.identity import NOBODY, Moment, Ownership, Period
+from koala_middleware.collector.store.errors import DatabaseUnavailable
+from koala_middleware.collector.store.postgres import counts, entries, erasure, expiry, raw_requests
+from koala_middleware.collector.store.postgres.connection import PostgresConnection, execute_many, without_nul
+from koala_middleware.collector.store.postgres.errors import translated_errors
+from koala_middleware.collector.store.postgres.numbers import (
+    ACCOUNT,
+    LABEL,
+    PERSON,
+    PROFILE,
+    PROJECT,
+    Name,
+    NumberCache,
+    lock_people,
+    numbers,
+)
+from koala_middleware.collector.store.postgres.partitions import PartitionMaker
+from koala_middleware.collector.store.rows import EntryRow, KnownMessage, ReceivedRequest
+from koala_middleware.collector.store.sql.ledger import SqlLedger
+from koala_middleware.collector.times import DAY, HOUR
 from koala_middleware.collector.validation.emails_and_domains import company_domain
 
-WRITERS = 32  # rows among which several collectors' counts are spread
 
+class PostgresLedger(SqlLedger):
+    """See contract.Ledger."""
 
-class PostgresLedger:
-    """See recording.Ledger, writer.GroupLedger and store.ForgettingLedger."""
-
-    def __init__(self, connect: Callable[[], Connection[Any]], partitions: Partitions) -> None:
+    def __init__(self, connect: Callable[[], Connection[Any]], partitions: PartitionMaker) -> None:
         """`connect` opens a connection for this ledger alone, whenever it needs a new one."""
+        super().__init__(PostgresConnection(lambda: self.connection))
         self._connect = connect
         self._partitions = partitions
         self._open: Connection[Any] | None = None
-        self._kept = names.Kept(lambda: self.connection)
-        self._expiry = Expiry()
+        self._cache = NumberCache(lambda: self.connection)
+        self._expiry = expiry.Expiry()
         self._forget_group()
 
     def _forget_group(self) -> None:
-        """What is known of the group's profiles and people, under their locks."""
-        self._profiles: dict[names.Name, int] = {}
+        """What is known of the group's profiles and people while they are locked."""
+        self._profiles: dict[Name, int] = {}
         self._new_profiles: set[int] = set()
-        self._people: dict[names.Name, int] = {}
+        self._people: dict[Name, int] = {}
         self._emails: dict[int, tuple[int, str]] = {}
-        self._turns: dict[int, list[Turn]] = {}
+        self._ownerships: dict[int, list[Ownership]] = {}
 
     @property
     def connection(self) -> Connection[Any]:
@@ -62,59 +70,63 @@ class PostgresLedger:
     def transaction(self) -> Iterator[None]:
         self._forget_group()
         try:
-            with told(), self.connection.transaction():
+            with translated_errors(), self.connection.transaction():
                 yield
         except BaseException as error:
-            self.forget()
-            if isinstance(error, Away):
+            self.forget_cached()
+            if isinstance(error, DatabaseUnavailable):
                 self.close()
             raise
 
-    def forget(self) -> None:
-        """What is in memory may not be what is in the database: after an undone transaction."""
-        self._kept.forget()
+    def forget_cached(self) -> None:
+        """After a rollback, memory may not agree with the database."""
+        self._cache.forget()
         self._partitions.forget()
-
-    def _execute(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        cursor = self.connection.execute(sql.encode(), values)
-        return cursor.fetchall() if cursor.description else []
 
     # What the group names
 
-    def expect(self, profiles: Collection[tuple[str, str]], people: Collection[tuple[str, str]]) -> None:
-        """Find or make everything at once, and hold it: first profiles, then people."""
-        self._kept.numbers(names.PROJECT, {(key,) for key, _ in (*profiles, *people)})
-        self._hold_profiles({(self.project(key), profile_id) for key, profile_id in profiles})
-        owners = {turn.person for turns in self._turns.values() for turn in turns} - {NOBODY}
-        self._hold_people({(self.project(key), email) for key, email in people}, owners)
+    def prepare_group(
+        self, profiles: Collection[tuple[str, str]], people: Collection[tuple[str, str]]
+    ) -> None:
+        """Find or make everything at once, and lock it: first profiles, then people."""
+        self._cache.numbers(PROJECT, {(key,) for key, _ in (*profiles, *people)})
+        self._lock_profiles({(self.project(key), profile_id) for key, profile_id in profiles})
+        owners = {
+            ownership.person for ownerships in self._ownerships.values() for ownership in ownerships
+        } - {NOBODY}
+        self._lock_people({(self.project(key), email) for key, email in people}, owners)
 
-    def _hold_profiles(self, profiles: Collection[names.Name]) -> None:
-        self._profiles, new = names.numbers(self.connection, names.PROFILE, profiles)
+    def _lock_profiles(self, profiles: Collection[Name]) -> None:
+        self._profiles, new = numbers(self.connection, PROFILE, profiles)
         self._new_profiles = {self._profiles[name] for name in new}
-        self._turns = self._stored_turns(self._profiles.values())
+        known = [number for name, number in self._profiles.items() if name not in new]
+        self._ownerships = {number: [] for number in self._new_profiles} | self.ownerships_of(known)
 
-    def _hold_people(self, named: Collection[names.Name], owners: set[int]) -> None:
-        """Whoever is named, and whose the profiles are. A person erased meanwhile is a new one."""
+    def _lock_people(self, named: Collection[Name], owners: set[int]) -> None:
+        """The people named, and the owners of the profiles. A person who was erased meanwhile is made again."""
         while True:
-            found, new = names.numbers(self.connection, names.PERSON, named)
-            made = {found[name]: name for name in new}  # nobody else sees these yet
-            to_hold = {*found.values(), *owners} - made.keys()
-            self._emails = made | (names.hold_people(self.connection, to_hold) if to_hold else {})
-            self._settle(made)
+            found, new = numbers(self.connection, PERSON, named)
+            made = {found[name]: name for name in new}  # not visible to others yet
+            to_lock = {*found.values(), *owners} - made.keys()
+            self._emails = made | (lock_people(self.connection, to_lock) if to_lock else {})
+            self._join_companies(made)
             if all(number in self._emails for number in found.values()):
                 self._people = found
                 return
 
-    def _settle(self, people: Mapping[int, names.Name]) -> None:
-        """New people's own companies are those of their emails."""
+    def _join_company(self, person: int) -> None:
+        self._join_companies({person: self.email_of(person)})
+
+    def _join_companies(self, people: Mapping[int, Name]) -> None:
+        """Make people members of the companies that their emails name."""
         domains = {number: (name[0], company_domain(name[1])) for number, name in people.items()}
         places = {number: place for number, place in domains.items() if place[1]}
-        accounts = self._kept.numbers(names.ACCOUNT, set(places.values()))
+        accounts = self._cache.numbers(ACCOUNT, set(places.values()))
         if places:
-            self.join([(accounts[place], number, "") for number, place in places.items()])
+            self.add_members([(accounts[place], number, "") for number, place in places.items()])
 
     def project(self, key: str) -> int:
-        return self._kept.number(names.PROJECT, key)
+        return self._cache.number(PROJECT, key)
 
     def profile(self, project: int, profile_id: str) -> int:
         return self._profiles[project, profile_id]
@@ -123,139 +135,72 @@ class PostgresLedger:
         return self._people[project, email]
 
     def account(self, project: int, handle: str) -> int:
-        return self._kept.number(names.ACCOUNT, project, handle)
+        return self._cache.number(ACCOUNT, project, handle)
 
     def label(self, project: int, kind: str, name: str) -> int:
-        return self._kept.number(names.LABEL, project, kind, name)
+        return self._cache.number(LABEL, project, kind, name)
 
     def email_of(self, person: int) -> tuple[int, str]:
         if person not in self._emails:
-            self._emails.update(names.hold_people(self.connection, [person]))
+            self._emails.update(lock_people(self.connection, [person]))
         return self._emails[person]
 
     # Entries
 
     def entry_numbers(self, count: int) -> Sequence[int]:
-        return (
-            [number for (number,) in self._execute("SELECT koala.entry_numbers(%s)", count)] if count else ()
-        )
+        if not count:
+            return ()
+        return [number for (number,) in self.sql.rows("SELECT koala.entry_numbers(?)", (count,))]
 
-    def add(self, rows: Sequence[Row]) -> Mapping[tuple[int, bytes], Known]:
+    def add(self, rows: Sequence[EntryRow]) -> Mapping[tuple[int, bytes], KnownMessage]:
         if not rows:
             return {}
         arrivals = [row.received_at for row in rows]
-        # A day ahead as well: the first group of a new piece should not have to wait for its making.
-        self._partitions.cover(min(arrivals), max(arrivals), max(arrivals) + DAY)
+        # A day ahead as well: the first group of a new partition should not wait until it is made.
+        self._partitions.ensure(min(arrivals), max(arrivals), max(arrivals) + DAY)
         return entries.add(self.connection, rows)
 
-    def restate(self, entry_no: int, person: int) -> None:
-        self._execute("UPDATE entry SET person_no = %s WHERE entry_no = %s", person, entry_no)
+    def with_entries(self, periods: Collection[Period], before: int) -> set[Period]:
+        asked = [period for period in periods if period.profile not in self._new_profiles]
+        return entries.of_periods(self.connection, asked, before)
 
-    def with_entries(self, stretches: Collection[Stretch], before: int) -> set[Stretch]:
-        asked = [stretch for stretch in stretches if stretch.profile not in self._new_profiles]
-        return entries.of_stretches(self.connection, asked, before)
+    # Ownerships
 
-    # Turns
+    def ownerships(self, profile: int) -> list[Ownership]:
+        return self._ownerships[profile]
 
-    def next_naming(self, profile: int, after: Moment) -> Turn | None:
-        rows = self._execute(
-            "SELECT sent_at, message_id, person_no FROM entry WHERE profile_no = %s AND person_no IS NOT NULL "
-            "AND (sent_at, message_id) > (%s, %s) ORDER BY sent_at, message_id LIMIT 1",
-            profile,
-            *after,
-        )
-        return Turn((rows[0][0], rows[0][1]), rows[0][2]) if rows else None
-
-    def turns(self, profile: int) -> list[Turn]:
-        return self._turns[profile]
-
-    def _stored_turns(self, profiles: Iterable[int]) -> dict[int, list[Turn]]:
-        turns: dict[int, list[Turn]] = {profile: [] for profile in profiles}
-        old = [profile for profile in turns if profile not in self._new_profiles]
-        if old:
-            rows = self._execute(
-                "SELECT profile_no, sent_at, message_id, person_no FROM turn WHERE profile_no = ANY(%s) "
-                "ORDER BY profile_no, sent_at, message_id",
-                old,
-            )
-            for profile, sent_at, message_id, person in rows:
-                turns[profile].append(Turn((sent_at, message_id), person))
-        return turns
-
-    def keep_turns(self, changed: Mapping[int, tuple[Sequence[Turn], Sequence[Turn]]]) -> None:
-        gone = [(p, *turn.since) for p, (old, new) in changed.items() for turn in old if turn not in new]
-        added = [
-            (p, *turn.since, turn.person)
+    def save_ownerships(self, changed: Mapping[int, tuple[Sequence[Ownership], Sequence[Ownership]]]) -> None:
+        gone = [
+            (p, *ownership.since)
             for p, (old, new) in changed.items()
-            for turn in new
-            if turn not in old
+            for ownership in old
+            if ownership not in new
         ]
-        self._many(
+        added = [
+            (p, *ownership.since, ownership.person)
+            for p, (old, new) in changed.items()
+            for ownership in new
+            if ownership not in old
+        ]
+        execute_many(
+            self.connection,
             "DELETE FROM turn USING unnest(%s::bigint[], %s::bigint[], %s::bytea[]) AS gone(profile_no, sent_at, "
             "message_id) WHERE (turn.profile_no, turn.sent_at, turn.message_id) = "
             "(gone.profile_no, gone.sent_at, gone.message_id)",
             gone,
         )
-        self._many(
+        execute_many(
+            self.connection,
             "INSERT INTO turn SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bytea[], %s::bigint[])",
             added,
         )
-        self._turns.update((profile, list(new)) for profile, (_, new) in changed.items())
+        self._ownerships.update((profile, list(new)) for profile, (_, new) in changed.items())
 
-    def _many(self, sql: str, rows: Collection[Sequence[Any]], *more: Any) -> None:
-        """One statement for all rows, their columns as arrays."""
-        if rows:
-            columns = [[storable(value) for value in column] for column in zip(*rows, strict=True)]
-            self._execute(sql, *columns, *more)
+    # Summaries of a person's entries
 
-    # Sums over a person's entries
-
-    def identifies(self, stretch: Stretch) -> Iterator[tuple[Moment, bytes]]:
-        rows = self._execute(
-            f"SELECT sent_at, message_id, body FROM entry WHERE identifies = 1 AND {WITHIN}", *bounds(stretch)
-        )
-        return (((sent_at, message_id), body.encode()) for sent_at, message_id, body in rows)
-
-    def identifies_of(self, person: int) -> Iterator[tuple[Moment, bytes]]:
-        for stretch in self.stretches_of(person):
-            yield from self.identifies(stretch)
-        rows = self._execute(
-            "SELECT sent_at, message_id, body FROM entry "
-            "WHERE person_no = %s AND profile_no IS NULL AND identifies = 1",
-            person,
-        )
-        for sent_at, message_id, body in rows:
-            yield (sent_at, message_id), body.encode()
-
-    def stretches_of(self, *people: int) -> list[Stretch]:
-        """Also of profiles that are not the group's: those who change their turns hold the person, as we do."""
-        profiles = self._execute("SELECT DISTINCT profile_no FROM turn WHERE person_no = ANY(%s)", [*people])
-        stored = self._stored_turns([profile for (profile,) in profiles])
-        wanted = {*people}
-        return [
-            stretch
-            for profile, turns in stored.items()
-            for stretch in stretches(profile, turns)
-            if stretch.person in wanted
-        ]
-
-    def seen_within(self, stretch: Stretch) -> tuple[int, int] | None:
-        ((first, last),) = self._execute(
-            f"SELECT min(sent_at), max(sent_at) FROM entry WHERE {WITHIN}", *bounds(stretch)
-        )
-        return None if first is None else (first, last)
-
-    def seen_of(self, person: int) -> tuple[int, int] | None:
-        spans = [seen for stretch in self.stretches_of(person) if (seen := self.seen_within(stretch))]
-        ((first, last),) = self._execute(
-            "SELECT min(sent_at), max(sent_at) FROM entry WHERE person_no = %s AND profile_no IS NULL", person
-        )
-        if first is not None:
-            spans.append((first, last))
-        return (min(span[0] for span in spans), max(span[1] for span in spans)) if spans else None
-
-    def saw(self, seen: Mapping[int, tuple[int, int]]) -> None:
-        self._many(
+    def widen_seen(self, seen: Mapping[int, tuple[int, int]]) -> None:
+        execute_many(
+            self.connection,
             "UPDATE person SET first_seen = least(person.first_seen, seen.first), "
             "last_seen = greatest(person.last_seen, seen.last) "
             "FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS seen(person_no, first, last) "
@@ -263,14 +208,9 @@ class PostgresLedger:
             [(person, *span) for person, span in seen.items()],
         )
 
-    def forget_sums(self, person: int) -> None:
-        self._execute("DELETE FROM trait WHERE person_no = %s", person)
-        self._execute("DELETE FROM member WHERE person_no = %s", person)
-        self._execute("UPDATE person SET first_seen = NULL, last_seen = NULL WHERE person_no = %s", person)
-        self._settle({person: self.email_of(person)})
-
-    def tell_traits(self, traits: Mapping[tuple[int, str], tuple[Moment, bytes]]) -> None:
-        self._many(
+    def update_traits(self, traits: Mapping[tuple[int, str], tuple[Moment, bytes]]) -> None:
+        execute_many(
+            self.connection,
             "INSERT INTO trait SELECT * FROM "
             "unnest(%s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::bytea[]) ORDER BY 1, 2 "
             "ON CONFLICT (person_no, name) DO UPDATE "
@@ -279,8 +219,9 @@ class PostgresLedger:
             [(*place, value.decode(), *moment) for place, (moment, value) in _distinct(traits)],
         )
 
-    def tell_account_traits(self, traits: Mapping[tuple[int, str, str], tuple[Moment, bytes]]) -> None:
-        self._many(
+    def update_account_traits(self, traits: Mapping[tuple[int, str, str], tuple[Moment, bytes]]) -> None:
+        execute_many(
+            self.connection,
             "INSERT INTO account_trait SELECT * FROM "
             "unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bytea[]) ORDER BY 1, 2, 3 "
             "ON CONFLICT (account_no, group_id, name) DO UPDATE "
@@ -289,52 +230,35 @@ class PostgresLedger:
             [(*place, value.decode(), *moment) for place, (moment, value) in _distinct(traits)],
         )
 
-    def join(self, members: Iterable[tuple[int, int, str]]) -> None:
-        self._many(
+    def add_members(self, members: Iterable[tuple[int, int, str]]) -> None:
+        execute_many(
+            self.connection,
             "INSERT INTO member SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) ORDER BY 1, 2, 3 "
             "ON CONFLICT DO NOTHING",
             list(members),
         )
 
-    def count(self, rows: Sequence[Row]) -> None:
-        self.add_to_counts(Counter((row.label, row.sent_at // HOUR, row.received_at // DAY) for row in rows))
+    def count_entries(self, rows: Sequence[EntryRow]) -> None:
+        hours = Counter((row.label, row.sent_at // HOUR, row.received_at // DAY) for row in rows)
+        counts.add_to_hourly(self.connection, hours)
 
-    def add_to_counts(self, counts: Mapping[tuple[int, int, int], int]) -> None:
-        """By label, hour, and day of arrival. Less than nothing takes away."""
-        self._many(
-            "INSERT INTO hourly (label_no, hour, day, entries, writer) SELECT * FROM "
-            "unnest(%s::bigint[], %s::integer[], %s::integer[], %s::integer[]), (SELECT %s::smallint) AS writer "
-            "ORDER BY 1, 2, 3 "
-            "ON CONFLICT (label_no, hour, day, writer) DO UPDATE SET entries = hourly.entries + excluded.entries",
-            [(*place, count) for place, count in counts.items()],
-            self._writer,
-        )
+    # Deletion
 
-    @property
-    def _writer(self) -> int:
-        return self.connection.info.backend_pid % WRITERS
+    def _erase_person(self, person: int) -> tuple[Counter[str], Sequence[str]]:
+        return erasure.erase_person(self.connection, person)
 
-    # Forgetting
-
-    def erase(self, email: str) -> dict[str, Any]:
-        """Delete the people under an email in all projects. Answers how much went."""
-        return erasure.erase(self, storable(email))
-
-    def forget_requests(self, names: Collection[str]) -> None:
-        recent.forget(self.connection, names)
-
-    def keep_receipt(self, deletion_id: str, created_at: int, document: str) -> None:
-        self._execute("INSERT INTO deletion VALUES (%s, %s, %s)", deletion_id, created_at, document)
+    def delete_requests_naming(self, names: Collection[str]) -> None:
+        raw_requests.delete_naming(self.connection, names)
 
     def overwrite_deleted(self) -> bool:
-        """PostgreSQL overwrites nothing: it reuses the space as it vacuums, and its log ages by the server's rules."""
+        """PostgreSQL does not overwrite: VACUUM frees the space for reuse, and the log ages by the server's rules."""
         return True
 
     def expire_entries(self, before: int) -> int:
         return self._expiry.expire_entries(self.connection, before)
 
     def expire_people(self, before: int, after: int) -> int | None:
-        return expire_people(self, before, after)
+        return expiry.expire_people(self.connection, before, after)
 
     def expire_rest(self, before: int) -> bool:
         return self._expiry.expire_rest(self.connection, before)
@@ -342,27 +266,19 @@ class PostgresLedger:
     # Requests
 
     def request_numbers(self, count: int) -> Sequence[int]:
-        rows = self._execute("SELECT nextval('request_number') FROM generate_series(1, %s)", count)
+        rows = self.sql.rows("SELECT nextval('request_number') FROM generate_series(1, ?)", (count,))
         return [number for (number,) in rows]
 
-    def keep_requests(self, requests: list[Arrived]) -> None:
-        recent.keep(self.connection, requests)
+    def save_requests(self, requests: list[ReceivedRequest]) -> None:
+        raw_requests.save(self.connection, requests)
 
-    def count_requests(self, minutes: dict[tuple[int, str], tuple[int, int]]) -> None:
-        self._many(
-            "INSERT INTO minutely (minute, outcome, requests, entries, writer) SELECT * FROM "
-            "unnest(%s::integer[], %s::text[], %s::integer[], %s::integer[]), (SELECT %s::smallint) AS writer "
-            "ORDER BY 1, 2 "
-            "ON CONFLICT (minute, outcome, writer) DO UPDATE SET requests = minutely.requests + excluded.requests, "
-            "entries = minutely.entries + excluded.entries",
-            [(*place, *counts) for place, counts in minutes.items()],
-            self._writer,
-        )
+    def count_requests(self, minutes: Mapping[tuple[int, str], tuple[int, int]]) -> None:
+        counts.add_to_minutely(self.connection, minutes)
 
 
 def _distinct(
     traits: Mapping[tuple[Any, ...], tuple[Moment, bytes]],
 ) -> Iterable[tuple[tuple[Any, ...], tuple[Moment, bytes]]]:
-    """Names that differ in what PostgreSQL cannot hold are one name here; the newest value stays."""
+    """Two names may become one without NUL; its newest value stays."""
     newest_last = sorted(traits.items(), key=lambda item: item[1][0])
-    return {tuple(map(storable, place)): told for place, told in newest_last}.items()
+    return {tuple(map(without_nul, place)): value for place, value in newest_last}.items()

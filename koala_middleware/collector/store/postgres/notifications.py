@@ -1,7 +1,7 @@
 """Telling other collectors on the same database that something was written, and hearing it from them.
 
-A few times a second at most, on a connection of its own: a NOTIFY inside the writing transactions would make their
-commits wait for one another.
+A few times a second at most, on a separate connection: with NOTIFY inside the writing transactions, their commits
+would wait for one another.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any
 
 from psycopg import Connection
 
-from koala_middleware.collector.recording.writer import Away
-from koala_middleware.collector.store.postgres.errors import told
+from koala_middleware.collector.store.errors import DatabaseUnavailable
+from koala_middleware.collector.store.postgres.errors import translated_errors
 
 log = logging.getLogger("koala_middleware.collector")
 
-PAUSE = 0.2  # seconds between two looks at what was written here
-AGAIN = 1.0  # seconds until the next try when the database is away
+PAUSE = 0.2  # seconds between two checks of what was written here
+RETRY_SECONDS = 1.0  # seconds until the next try when the database is away
 _CHANNEL = "koala_collector"
 
 
-class News:
-    """A thread that tells and hears.
+class Notifications:
+    """A thread that notifies and listens.
 
     Attributes:
         heard: Changes whenever another collector may have written.
@@ -35,10 +35,10 @@ class News:
         self._connect = connect
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self.heard = 0
+        self.changes_heard = 0
 
-    def follow(self, written: Callable[[], int]) -> None:
-        """Begin. `written` counts what this collector has written."""
+    def watch(self, written: Callable[[], int]) -> None:
+        """Start. `written` counts what this collector has written."""
         self._thread = threading.Thread(
             target=self._run, args=(written,), name="koala-collector-news", daemon=True
         )
@@ -52,21 +52,21 @@ class News:
     def _run(self, written: Callable[[], int]) -> None:
         while not self._stopping.is_set():
             try:
-                with told(), self._connect() as connection:
+                with translated_errors(), self._connect() as connection:
                     self._exchange(connection, written)
-            except Away:
-                self._stopping.wait(AGAIN)
+            except DatabaseUnavailable:
+                self._stopping.wait(RETRY_SECONDS)
             except Exception:
-                log.exception("What other collectors write is not heard; the next try is in a second")
-                self._stopping.wait(AGAIN)
+                log.exception("Other collectors' changes cannot be heard; trying again in a second")
+                self._stopping.wait(RETRY_SECONDS)
 
     def _exchange(self, connection: Connection[Any], written: Callable[[], int]) -> None:
         connection.execute(f"LISTEN {_CHANNEL}")
-        self.heard += 1  # whatever was told while nobody listened
+        self.changes_heard += 1  # whatever was announced while nobody listened
         last = written()
         while not self._stopping.is_set():
             for note in connection.notifies(timeout=PAUSE, stop_after=1):
-                self.heard += note.pid != connection.info.backend_pid
+                self.changes_heard += note.pid != connection.info.backend_pid
             if written() != last:
                 last = written()
                 connection.execute(f"NOTIFY {_CHANNEL}")

@@ -1,13 +1,13 @@
-"""Numbers of what a group of batches names, found or made, and held so that no other collector changes it meanwhile.
+"""The numbers of what a group of batches names, found or made, and locked until the group is written.
 
 How several collectors keep the same identity rules: a group first locks, in one order everywhere, the rows of all
-profiles it touches, then those of all people they may belong to. What decides whose an entry is (a profile's turns,
-and the sums over a person's entries) is read and written only under these locks, so two collectors that meet over
-one visitor or one email take turns, and all others pass side by side.
+profiles it touches, then those of all people they may belong to. What decides whose an entry is (a profile's
+ownerships, and the summaries of a person's entries) is read and written only under these locks. Two collectors that
+meet over one visitor or one email take turns; all others pass side by side.
 
-Row locks, because there may be any number of them (advisory locks share a table of fixed size), and because they need
-no repeating: under SERIALIZABLE nearly every group of 256 would collide with its neighbours on index pages. What is
-left, a rare deadlock by way of companies, PostgreSQL resolves, and the writer tries again.
+Row locks, because their number is not limited as that of advisory locks is, and because nothing is repeated: under
+SERIALIZABLE nearly every group of 256 would collide with its neighbors on index pages. A rare deadlock remains, by way
+of companies; PostgreSQL resolves it and the writer tries again.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from typing import Any
 
 from psycopg import Connection
 
+from koala_middleware.collector.store.postgres.connection import columns
+
 Name = tuple[Any, ...]
-_KEPT = 200_000  # numbers held in memory
+_CACHED = 200_000  # numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """A table of things known by name. `columns` maps each part of the name to its type."""
+    """A table whose rows have a name. `columns` maps each part of the name to its type."""
 
     name: str
     columns: Mapping[str, str]
-    held: bool = False
+    locked: bool = False
 
     @property
     def number(self) -> str:
@@ -40,13 +42,13 @@ class Table:
 
     @property
     def given(self) -> str:
-        """The names asked for, as a table of the statement's own."""
+        """The names asked for, as a table within the statement."""
         arrays = ", ".join(f"%s::{type_}[]" for type_ in self.columns.values())
         return f"unnest({arrays}) AS given({self.parts})"
 
 
 PROJECT = Table("project", {"key": "text"})
-PROFILE = Table("profile", {"project_no": "bigint", "profile_id": "text"}, held=True)
+PROFILE = Table("profile", {"project_no": "bigint", "profile_id": "text"}, locked=True)
 PERSON = Table("person", {"project_no": "bigint", "email": "text"})
 ACCOUNT = Table("account", {"project_no": "bigint", "handle": "text"})
 LABEL = Table("label", {"project_no": "bigint", "kind": "text", "name": "text"})
@@ -55,7 +57,7 @@ LABEL = Table("label", {"project_no": "bigint", "kind": "text", "name": "text"})
 def numbers(
     connection: Connection[Any], table: Table, names: Iterable[Name]
 ) -> tuple[dict[Name, int], set[Name]]:
-    """The number of each name, and which of them are new. Held tables' rows are locked when this returns."""
+    """The number of each name, and which of them are new. Rows of `locked` tables are locked when this returns."""
     wanted = sorted(names)
     found: dict[Name, int] = {}
     new: set[Name] = set()
@@ -64,15 +66,15 @@ def numbers(
         missing = [name for name in missing if name not in found]
         made = _made(connection, table, missing) if missing else {}
         new |= made.keys()
-        found.update(made)  # what somebody else makes at this moment is found in the next round
+        found.update(made)  # a row that another collector makes meanwhile is found in the next round
     return found, new
 
 
 def _stored(connection: Connection[Any], table: Table, names: Sequence[Name]) -> dict[Name, int]:
-    hold = f"ORDER BY {table.number} FOR NO KEY UPDATE OF {table.name}" if table.held else ""
+    lock = f"ORDER BY {table.number} FOR NO KEY UPDATE OF {table.name}" if table.locked else ""
     rows = connection.execute(
-        f"SELECT {table.number}, {table.parts} FROM {table.given} JOIN {table.name} USING ({table.parts}) {hold}",
-        _columns(names),
+        f"SELECT {table.number}, {table.parts} FROM {table.given} JOIN {table.name} USING ({table.parts}) {lock}",
+        columns(names),
     )
     return {tuple(name): number for number, *name in rows}
 
@@ -81,17 +83,13 @@ def _made(connection: Connection[Any], table: Table, names: Sequence[Name]) -> d
     rows = connection.execute(
         f"INSERT INTO {table.name} ({table.parts}) SELECT {table.parts} FROM {table.given} ORDER BY {table.parts} "
         f"ON CONFLICT DO NOTHING RETURNING {table.number}, {table.parts}",
-        _columns(names),
+        columns(names),
     )
     return {tuple(name): number for number, *name in rows}
 
 
-def _columns(names: Sequence[Name]) -> list[list[Any]]:
-    return [list(column) for column in zip(*names, strict=True)]
-
-
-def hold_people(connection: Connection[Any], people: Collection[int]) -> dict[int, tuple[int, str]]:
-    """Lock people's rows. Answers the project and email of those there are."""
+def lock_people(connection: Connection[Any], people: Collection[int]) -> dict[int, tuple[int, str]]:
+    """Lock people's rows. Returns the project and email of those that exist."""
     rows = connection.execute(
         "SELECT person_no, project_no, email FROM person WHERE person_no = ANY(%s) ORDER BY person_no "
         "FOR NO KEY UPDATE",
@@ -100,7 +98,7 @@ def hold_people(connection: Connection[Any], people: Collection[int]) -> dict[in
     return {number: (project, email) for number, project, email in rows}
 
 
-def hold_profiles(connection: Connection[Any], profiles: Collection[int]) -> None:
+def lock_profiles(connection: Connection[Any], profiles: Collection[int]) -> None:
     """Lock profiles' rows."""
     connection.execute(
         "SELECT FROM profile WHERE profile_no = ANY(%s) ORDER BY profile_no FOR NO KEY UPDATE",
@@ -108,8 +106,8 @@ def hold_profiles(connection: Connection[Any], profiles: Collection[int]) -> Non
     )
 
 
-class Kept:
-    """Numbers of things that are never deleted, remembered beyond the group."""
+class NumberCache:
+    """Numbers of rows that are never deleted, remembered from one group to the next."""
 
     def __init__(self, connection: Callable[[], Connection[Any]]) -> None:
         self._connection = connection
@@ -120,7 +118,7 @@ class Kept:
         return number if number is not None else self.numbers(table, [name])[name]
 
     def numbers(self, table: Table, names: Collection[Name]) -> dict[Name, int]:
-        if len(self._numbers) >= _KEPT:
+        if len(self._numbers) >= _CACHED:
             self.forget()
         unknown = [name for name in names if (table, name) not in self._numbers]
         if unknown:
@@ -129,5 +127,5 @@ class Kept:
         return {name: self._numbers[table, name] for name in names}
 
     def forget(self) -> None:
-        """After an undone transaction: it may have made some of them."""
+        """After a rollback: the transaction may have made some of them."""
         self._numbers.clear()

@@ -1,4 +1,4 @@
-"""The last requests as they came: kept for whoever looks, and trimmed from time to time."""
+"""The last requests as they arrived, trimmed from time to time."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 
 from psycopg import Connection
 
-from koala_middleware.collector.recording.writer import REFUSED_KEPT, TAKEN_KEPT, Arrived
 from koala_middleware.collector.store.mentions import mentions
-from koala_middleware.collector.store.postgres.reader import storable
+from koala_middleware.collector.store.postgres.connection import without_nul
+from koala_middleware.collector.store.rows import REFUSED_KEPT, TAKEN_KEPT, ReceivedRequest
 
 _TRIMMED_EVERY = 1_000  # requests
-_TRIMMING = 27503_02  # the advisory lock of whoever trims
+_TRIMMING = 27503_02  # an advisory lock
 
 
-def keep(connection: Connection[Any], requests: list[Arrived]) -> None:
+def save(connection: Connection[Any], requests: list[ReceivedRequest]) -> None:
     with connection.cursor().copy("COPY request FROM STDIN") as copy:
         for request in requests:
-            copy.write_row([storable(value) for value in request.row()])
+            copy.write_row([without_nul(value) for value in request.row()])
     if requests[0].request_no // _TRIMMED_EVERY != requests[-1].request_no // _TRIMMED_EVERY:
         _trim(connection, requests[-1].request_no)
 
 
-def forget(connection: Connection[Any], names: Collection[str]) -> None:
-    """Delete those that mention one of these. Read a few at a time: a body may be long."""
+def delete_naming(connection: Connection[Any], names: Collection[str]) -> None:
+    """Delete requests that mention one of the names. A cursor reads a few at a time: a body may be long."""
     mentioned = mentions(names)
     with connection.cursor(name="kept") as kept:
         kept.execute("SELECT request_no, body FROM request")
@@ -33,7 +33,7 @@ def forget(connection: Connection[Any], names: Collection[str]) -> None:
 
 
 def _trim(connection: Connection[Any], newest: int) -> None:
-    """By one collector at a time; refused ones are not pushed out by good ones."""
+    """By one collector at a time. Good requests do not displace refused ones."""
     locked = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_TRIMMING,)).fetchone()
     if locked == (True,):
         connection.execute(

@@ -1,7 +1,7 @@
-"""The PostgreSQL store: one database for several collectors, on as many hosts as it takes.
+"""The PostgreSQL store: one database for several collectors, on as many hosts as needed.
 
-Opens connections and knows how they must be set; what runs on them is ledger.py's and reader.py's. Everything lies in
-a schema of its own, `koala`, so the database may hold other things.
+Opens and configures connections; `ledger` and `reader` use them. All tables are in the schema `koala`, so the database
+may hold other things.
 """
 
 from __future__ import annotations
@@ -15,61 +15,60 @@ from psycopg import Connection, IsolationLevel
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 
-from koala_middleware.collector.recording.writer import Away, now_ms
-from koala_middleware.collector.store.postgres.errors import told
+from koala_middleware.collector.store.errors import DatabaseUnavailable
+from koala_middleware.collector.store.postgres.errors import translated_errors
 from koala_middleware.collector.store.postgres.ledger import PostgresLedger
 from koala_middleware.collector.store.postgres.migrating import migrate
-from koala_middleware.collector.store.postgres.notifications import News
-from koala_middleware.collector.store.postgres.partitions import DAY, Partitions, width_for
+from koala_middleware.collector.store.postgres.notifications import Notifications
+from koala_middleware.collector.store.postgres.partitions import PartitionMaker, width_for
 from koala_middleware.collector.store.postgres.reader import PostgresReader
+from koala_middleware.collector.times import DAY, now_ms
 
 _CONNECTIONS = 8  # kept; pages may take as many again
-_PATIENCE = 10  # seconds a page waits for one
+_CONNECTION_WAIT = 10  # seconds that a page waits for a connection
 _CONNECTING = {
     "application_name": "koala-collector",
     "client_encoding": "utf8",
     "connect_timeout": "5",
-    # How libpq finds out that the other side is gone without a word: within about half a minute.
+    # libpq notices within about half a minute that the server is gone without a word.
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
-# Nothing here runs long enough to be worth compiling (jit=off).
 _WRITING = (
-    # The writer only looks things up by key: a plan made while tables were small must not scan them once
-    # they are large.
+    # The writer looks up rows by key only. A plan made while tables were small must not scan large ones.
     "SET enable_seqscan = off",
     "SET enable_hashjoin = off",
     "SET enable_mergejoin = off",
-    # A collector that stops dead in a transaction must not hold up the others for longer.
+    # A collector that dies in a transaction must not block the others for longer.
     "SET idle_in_transaction_session_timeout = '30s'",
 )
 
 
 class PostgresStore:
-    """A database on a server. See store.Store."""
+    """A database on a server. See contract.Store."""
 
     def __init__(self, database: str, keep: int | None = None) -> None:
-        """`keep`: for how many milliseconds entries are kept, so that they can be laid out for it."""
+        """`keep`: how many milliseconds entries are kept. Decides the width of partitions."""
         self.url = _url(database)
         self._engine = _engine(self.url)
-        self._partitions = Partitions(self._connection, width_for(keep))
-        self._news = News(self._connection)
+        self._partitions = PartitionMaker(self._connection, width_for(keep))
+        self._notifications = Notifications(self._connection)
 
     def prepare(self) -> None:
-        """Bring the schema up to date, and make room for what comes."""
+        """Bring the schema up to date, and make the partitions for today and tomorrow."""
         self._migrate()
         now = now_ms()
-        with told():
-            self._partitions.cover(now, now + DAY)
+        with translated_errors():
+            self._partitions.ensure(now, now + DAY)
 
     def _migrate(self) -> None:
         try:
-            with told(), self._engine.begin() as connection:
+            with translated_errors(), self._engine.begin() as connection:
                 migrate(connection)
-        except Away as away:
-            raise Away(f"Cannot use the database {shown(self.url)}: {away}") from None
+        except DatabaseUnavailable as away:
+            raise DatabaseUnavailable(f"Cannot use the database {shown(self.url)}: {away}") from None
 
     def ledger(self) -> PostgresLedger:
         return PostgresLedger(self._writers_connection, self._partitions)
@@ -77,7 +76,7 @@ class PostgresStore:
     def _writers_connection(self) -> Connection[Any]:
         checked_out = self._engine.raw_connection()
         connection = cast("Connection[Any]", checked_out.driver_connection)
-        checked_out.detach()  # the ledger's own, for as long as it lives
+        checked_out.detach()  # the ledger's own from here on
         connection.autocommit = True
         connection.isolation_level = IsolationLevel.READ_COMMITTED
         for setting in _WRITING:
@@ -87,7 +86,7 @@ class PostgresStore:
     @contextmanager
     def reader(self) -> Iterator[PostgresReader]:
         """One snapshot of what is stored, however long the reading takes. For one thread at a time."""
-        with told(), self._connection() as connection:
+        with translated_errors(), self._connection() as connection:
             (settled,) = connection.execute("SELECT koala.settled()").fetchone() or (0,)
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             yield PostgresReader(connection, settled)
@@ -95,7 +94,7 @@ class PostgresStore:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection[Any]]:
-        """One of the kept connections, outside any transaction. Not kept when something went wrong on it."""
+        """A pooled connection outside any transaction. After an error it does not return to the pool."""
         pooled = self._engine.raw_connection()
         connection = cast("Connection[Any]", pooled.driver_connection)
         try:
@@ -108,21 +107,21 @@ class PostgresStore:
         finally:
             pooled.close()
 
-    def follow(self, written: Callable[[], int]) -> None:
-        self._news.follow(written)
+    def watch(self, written: Callable[[], int]) -> None:
+        self._notifications.watch(written)
 
     @property
-    def heard(self) -> int:
-        return self._news.heard
+    def changes_heard(self) -> int:
+        return self._notifications.changes_heard
 
     def close(self) -> None:
-        self._news.stop()
+        self._notifications.stop()
         self._engine.dispose()
 
     def answers(self) -> bool:
         try:
             self._one("SELECT 1")
-        except Away:
+        except DatabaseUnavailable:
             return False
         return True
 
@@ -139,7 +138,7 @@ class PostgresStore:
         )
         return str(self._one("SELECT value FROM meta WHERE name = 'secret'"))
 
-    def keep_login(self, name: str, password_hash: str) -> None:
+    def save_login(self, name: str, password_hash: str) -> None:
         self._migrate()
         self._change(
             "INSERT INTO login VALUES (:name, :password_hash) "
@@ -148,16 +147,16 @@ class PostgresStore:
             password_hash=password_hash,
         )
 
-    def drop_login(self, name: str) -> bool:
+    def delete_login(self, name: str) -> bool:
         self._migrate()
         return self._change("DELETE FROM login WHERE name = :name", name=name) > 0
 
     def _change(self, sql: str, **values: str) -> int:
-        with told(), self._engine.begin() as connection:
+        with translated_errors(), self._engine.begin() as connection:
             return connection.execute(text(sql), values).rowcount
 
     def _one(self, sql: str) -> Any:
-        with told(), self._engine.connect() as connection:
+        with translated_errors(), self._engine.connect() as connection:
             return connection.execute(text(sql)).scalar_one()
 
 
@@ -166,7 +165,7 @@ def _url(database: str) -> URL:
         url = make_url(database)
     except (ArgumentError, ValueError):
         raise ValueError(
-            'database is no URL that can be read, expected "postgresql://user:password@host:5432/name" '
+            'database is not a URL that can be read, expected "postgresql://user:password@host:5432/name" '
             "(a password's special characters percent-encoded)"
         ) from None
     return url.set(drivername="postgresql+psycopg")
@@ -181,10 +180,12 @@ def _engine(url: URL) -> Engine:
     missing = {name: value for name, value in _CONNECTING.items() if name not in url.query}
     return create_engine(
         url.update_query_dict(missing),
-        connect_args={"options": f"{url.query.get('options', '')} -csearch_path=koala -cjit=off"},
+        connect_args={
+            "options": f"{url.query.get('options', '')} -csearch_path=koala -cjit=off"
+        },  # no statement runs long enough to be worth compiling,
         pool_size=_CONNECTIONS,
         max_overflow=_CONNECTIONS,
-        pool_timeout=_PATIENCE,
+        pool_timeout=_CONNECTION_WAIT,
         pool_pre_ping=True,
-        pool_reset_on_return=None,  # whoever takes a connection ends what it began
+        pool_reset_on_return=None,  # every user of a connection ends its own transaction
     )

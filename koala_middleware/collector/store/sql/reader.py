@@ -1,32 +1,33 @@
-"""The pages' side of any SQL store: questions, answered from one snapshot. See reading.Reader.
+"""The reading side that both databases share: questions of pages and exports, answered from one snapshot.
 
-Each database says how it runs a statement, and where its dialect differs. Must not write, and must not know who is
-who: whose an entry is, identity.py reads off the turns.
+Must not write, nor decide who is who: `identity` reads from the ownerships whose an entry is.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import orjson
 
-from koala_middleware.collector.identity import BEGINNING, END, Moment, Stretch, Turn, owner, stretches
+from koala_middleware.collector.identity import BEGINNING, END, Moment, Ownership, Period, owner
 from koala_middleware.collector.store.records import (
-    Account,
-    Browser,
-    Counted,
-    Filter,
-    Person,
-    Shown,
+    EntryFilter,
+    EventCount,
+    PersonBrowser,
+    StoredAccount,
+    StoredEntry,
+    StoredPerson,
+    StoredTrait,
     Totals,
-    Trait,
 )
+from koala_middleware.collector.store.sql.connection import SqlConnection
+from koala_middleware.collector.store.sql.ownership_queries import WITHIN, OwnershipQueries, bounds
 
-LOOKS_BACK = 100_000  # entries a filtered Live page looks through at most
-HISTORY = 1_000  # identifies a trait's history is read from
+LOOKS_BACK = 100_000  # entries that a filtered Live page searches at most
+HISTORY = 1_000  # identifies that a trait's history is read from
 CHUNK = 1_000  # rows an export reads at a time
 
 _ENTRY = (
@@ -45,7 +46,6 @@ _ACCOUNT = (
     "FROM account JOIN project USING (project_no) LEFT JOIN member USING (account_no) "
     "LEFT JOIN person ON person.person_no = member.person_no "
 )
-_WITHIN = "entry.profile_no = ? AND (sent_at, message_id) >= (?, ?) AND (sent_at, message_id) < (?, ?)"
 _NEWEST_FIRST = "ORDER BY sent_at DESC, message_id DESC LIMIT ?"
 _NAMES = ("name", "first_name", "firstName", "last_name", "lastName", "title", "company")
 _REQUEST = (
@@ -60,61 +60,51 @@ _REQUEST = (
     "size",
     "body",
 )
-Rows = list[tuple[Any, ...]]
 
 
-class SqlReader:
-    """See reading.Reader.
+class SqlReader(OwnershipQueries):
+    """See contract.Reader."""
 
-    Attributes:
-        LIKE: The comparison with a pattern that takes capital and small letters for the same.
-    """
-
-    LIKE: ClassVar[str] = "LIKE"
-
-    def __init__(self, execute: Callable[[str, Sequence[Any]], Rows]) -> None:
-        """`execute` runs a statement with question marks for its values."""
-        self._execute = execute
-        self._turns: dict[int, list[Turn]] = {}
+    def __init__(self, sql: SqlConnection) -> None:
+        super().__init__(sql)
+        self._ownerships: dict[int, list[Ownership]] = {}
         self._emails: dict[int, str | None] = {}
 
     # Entries
 
     def newest_entry_no(self) -> int:
-        """The number up to which all entries are there to be read."""
+        """The number up to which all entries can be read."""
         return int(self._one("SELECT coalesce(max(entry_no), 0) FROM entry"))
 
-    def entries(self, after: int, limit: int) -> list[Shown]:
+    def entries(self, after: int, limit: int) -> list[StoredEntry]:
         newest = self.newest_entry_no()
         return self._shown(
             f"{_ENTRY} WHERE entry_no > ? AND entry_no <= ? ORDER BY entry_no LIMIT ?", (after, newest, limit)
         )
 
-    def newest(self, after: int, limit: int, wanted: Filter) -> list[Shown]:
+    def newest(self, after: int, limit: int, wanted: EntryFilter) -> list[StoredEntry]:
         labels, newest = self._labels(wanted), self.newest_entry_no()
         if labels is None:
             return self._arrived("", (), after, newest, limit)
         if len(labels) == 1:
             return self._arrived("entry.label_no = ? AND", labels, after, newest, limit)
-        places = ",".join(
-            "?" * len(labels)
-        )  # the plus keeps it from collecting and sorting all of each label's
-        return (
-            self._arrived(
-                f"+entry.label_no IN ({places}) AND", labels, max(after, newest - LOOKS_BACK), newest, limit
-            )
-            if labels
-            else []
-        )
+        if not labels:
+            return []
+        places = ",".join("?" * len(labels))
+        # Without the plus, the planner would collect and sort all entries of each label.
+        where = f"+entry.label_no IN ({places}) AND"
+        return self._arrived(where, labels, max(after, newest - LOOKS_BACK), newest, limit)
 
-    def _arrived(self, where: str, values: Sequence[Any], after: int, newest: int, limit: int) -> list[Shown]:
+    def _arrived(
+        self, where: str, values: Sequence[Any], after: int, newest: int, limit: int
+    ) -> list[StoredEntry]:
         return self._shown(
             f"{_ENTRY} WHERE {where} entry_no > ? AND entry_no <= ? ORDER BY entry_no DESC LIMIT ?",
             (*values, after, newest, limit),
         )
 
-    def _labels(self, wanted: Filter) -> list[int] | None:
-        """The labels a filter lets through; None when it lets all through."""
+    def _labels(self, wanted: EntryFilter) -> list[int] | None:
+        """The labels that a filter selects; None for all."""
         asked = {"kind": wanted.kind, "name": wanted.name, "key": wanted.key}
         asked = {column: value for column, value in asked.items() if value is not None}
         if not asked:
@@ -127,99 +117,102 @@ class SqlReader:
             *asked.values(),
         )
 
-    def timeline(self, person_no: int, limit: int, before: Moment = END) -> list[Shown]:
+    def timeline(self, person_no: int, limit: int, before: Moment = END) -> list[StoredEntry]:
         found = self._shown(
             f"{_ENTRY} WHERE entry.person_no = ? AND entry.profile_no IS NULL AND (sent_at, message_id) < (?, ?) "
             f"{_NEWEST_FIRST}",
             (person_no, *before, limit),
         )
-        for stretch in sorted(self.stretches_of(person_no), key=lambda each: each.end, reverse=True):
-            if len(found) >= limit and stretch.end <= found[-1].moment:
-                break  # whatever it holds is older than all that is shown
-            more = self._within(stretch, limit, before)
+        for period in sorted(self.periods_of(person_no), key=lambda each: each.end, reverse=True):
+            if len(found) >= limit and period.end <= found[-1].moment:
+                break  # all it holds is older than what is shown
+            more = self._within(period, limit, before)
             found = list(heapq.merge(found, more, key=lambda entry: entry.moment, reverse=True))[:limit]
         return found
 
-    def visitor_timeline(self, profile: int, limit: int, before: Moment = END) -> list[Shown]:
-        return self._within(Stretch(profile, BEGINNING, END, None), limit, before)
+    def visitor_timeline(self, profile: int, limit: int, before: Moment = END) -> list[StoredEntry]:
+        return self._within(Period(profile, BEGINNING, END, None), limit, before)
 
     def visitor(self, profile_id: str) -> int | None:
         found = self._one("SELECT profile_no FROM profile WHERE profile_id = ?", profile_id)
         return None if found is None else int(found)
 
-    def account_timeline(self, account_no: int, limit: int) -> list[Shown]:
+    def account_timeline(self, account_no: int, limit: int) -> list[StoredEntry]:
         return self._shown(f"{_ENTRY} WHERE entry.account_no = ? {_NEWEST_FIRST}", (account_no, limit))
 
-    def all_entries(self) -> Iterator[Shown]:
+    def all_entries(self) -> Iterator[StoredEntry]:
         last = 0
         while some := self.entries(last, CHUNK):
             yield from some
             last = some[-1].entry_no
-            self._turns.clear()
+            self._ownerships.clear()
 
-    def _within(self, stretch: Stretch, limit: int, before: Moment) -> list[Shown]:
-        end = min(stretch.end, before)
+    def _within(self, period: Period, limit: int, before: Moment) -> list[StoredEntry]:
+        end = min(period.end, before)
         return self._shown(
-            f"{_ENTRY} WHERE {_WITHIN} {_NEWEST_FIRST}", (stretch.profile, *stretch.start, *end, limit)
+            f"{_ENTRY} WHERE {WITHIN} {_NEWEST_FIRST}", (period.profile, *period.start, *end, limit)
         )
 
-    def _shown(self, sql: str, values: Sequence[Any]) -> list[Shown]:
-        return [self._with_owner(row) for row in self._execute(sql, values)]
+    def _shown(self, sql: str, values: Sequence[Any]) -> list[StoredEntry]:
+        return [self._with_owner(row) for row in self.sql.rows(sql, values)]
 
-    def _with_owner(self, row: tuple[Any, ...]) -> Shown:
+    def _with_owner(self, row: tuple[Any, ...]) -> StoredEntry:
         profile, moment, named = row[4], (row[8], row[9]), row[13]
-        turns = self.turns(profile) if profile is not None else []
-        person = named if named is not None else owner(turns, moment)
-        begins = any(turn.since == moment for turn in turns)
+        ownerships = self.ownerships(profile) if profile is not None else []
+        person = named if named is not None else owner(ownerships, moment)
+        begins = any(ownership.since == moment for ownership in ownerships)
         email = self._email(person) if person is not None else None
-        return Shown(*(*row[:13], person if email else None, email, begins, named is not None))
+        return StoredEntry(*(*row[:13], person if email else None, email, begins, named is not None))
 
     # People
 
-    def people(self, limit: int, search: str = "", before: tuple[int, int] | None = None) -> list[Person]:
+    def people(
+        self, limit: int, search: str = "", before: tuple[int, int] | None = None
+    ) -> list[StoredPerson]:
         last_seen, person_no = before or (2**62, 0)
         where = "WHERE (coalesce(last_seen, 0), person.person_no) < (?, ?) "
         values: list[Any] = [last_seen, person_no]
         if search:
             names = ",".join("?" * len(_NAMES))
             where += (
-                f"AND person.person_no IN (SELECT person_no FROM person WHERE email {self.LIKE} ? ESCAPE '\\' UNION "
-                f"SELECT person_no FROM trait WHERE value {self.LIKE} ? ESCAPE '\\' AND name IN ({names})) "
+                "AND person.person_no IN "
+                f"(SELECT person_no FROM person WHERE email {self.sql.like} ? ESCAPE '\\' UNION "
+                f"SELECT person_no FROM trait WHERE value {self.sql.like} ? ESCAPE '\\' AND name IN ({names})) "
             )
             values += [_contains(search)] * 2 + [*_NAMES]
-        rows = self._execute(
+        rows = self.sql.rows(
             f"{_PERSON} {where} ORDER BY last_seen DESC NULLS LAST, person.person_no DESC LIMIT ?",
             (*values, limit),
         )
         return [self._person(*row) for row in rows]
 
-    def person(self, person_no: int) -> Person | None:
-        rows = self._execute(f"{_PERSON} WHERE person_no = ?", (person_no,))
+    def person(self, person_no: int) -> StoredPerson | None:
+        rows = self.sql.rows(f"{_PERSON} WHERE person_no = ?", (person_no,))
         return self._person(*rows[0]) if rows else None
 
     def person_by_email(self, email: str) -> list[int]:
         return self._column("SELECT person_no FROM person WHERE email = ?", email)
 
-    def all_people(self) -> Iterator[Person]:
+    def all_people(self) -> Iterator[StoredPerson]:
         last = 0
-        while rows := self._execute(
+        while rows := self.sql.rows(
             f"{_PERSON} WHERE person_no > ? ORDER BY person_no LIMIT ?", (last, CHUNK)
         ):
             for row in rows:
                 yield self._person(*row)
             last = rows[-1][0]
 
-    def _person(self, person: int, key: str, email: str, first: int | None, last: int | None) -> Person:
-        traits = self._execute(
+    def _person(self, person: int, key: str, email: str, first: int | None, last: int | None) -> StoredPerson:
+        traits = self.sql.rows(
             "SELECT name, value, sent_at FROM trait WHERE person_no = ? ORDER BY name", (person,)
         )
-        return Person(
+        return StoredPerson(
             person,
             key,
             email,
             first,
             last,
-            [Trait(*row) for row in traits],
+            [StoredTrait(*row) for row in traits],
             [profile_id for _, profile_id in self._profiles(person)],
             self._column(
                 "SELECT DISTINCT handle FROM member JOIN account USING (account_no) WHERE person_no = ?",
@@ -228,49 +221,43 @@ class SqlReader:
         )
 
     def _profiles(self, person: int) -> list[tuple[int, str]]:
-        return self._execute(
+        return self.sql.rows(
             "SELECT profile_no, profile_id FROM turn JOIN profile USING (profile_no) WHERE person_no = ? "
             "GROUP BY profile_no, profile_id ORDER BY min(turn.sent_at), profile_no",
             (person,),
         )
 
-    def stretches_of(self, person_no: int) -> list[Stretch]:
-        return [
-            stretch
-            for profile, _ in self._profiles(person_no)
-            for stretch in stretches(profile, self.turns(profile))
-            if stretch.person == person_no
-        ]
-
-    def browsers(self, person_no: int) -> list[Browser]:
-        held: defaultdict[int, list[Stretch]] = defaultdict(list)
-        for stretch in self.stretches_of(person_no):
-            held[stretch.profile].append(stretch)
+    def browsers(self, person_no: int) -> list[PersonBrowser]:
+        held: defaultdict[int, list[Period]] = defaultdict(list)
+        for period in self.periods_of(person_no):
+            held[period.profile].append(period)
         return [
             browser
             for profile, profile_id in self._profiles(person_no)
             if (browser := self._browser(profile, profile_id, held[profile]))
         ]
 
-    def _browser(self, profile: int, profile_id: str, held: Sequence[Stretch]) -> Browser | None:
+    def _browser(self, profile: int, profile_id: str, held: Sequence[Period]) -> PersonBrowser | None:
         ends = [
             row
-            for stretch in held
+            for period in held
             for way in ("ASC", "DESC")
-            for row in self._execute(
-                f"SELECT sent_at, body FROM entry WHERE {_WITHIN} "
+            for row in self.sql.rows(
+                f"SELECT sent_at, body FROM entry WHERE {WITHIN} "
                 f"ORDER BY sent_at {way}, message_id {way} LIMIT 1",
-                (stretch.profile, *stretch.start, *stretch.end),
+                bounds(period),
             )
         ]
         if not ends:
             return None
         agent = next((agent for row in reversed(ends) if (agent := _user_agent(row[1]))), "")
-        return Browser(profile, profile_id, min(row[0] for row in ends), max(row[0] for row in ends), agent)
+        return PersonBrowser(
+            profile, profile_id, min(row[0] for row in ends), max(row[0] for row in ends), agent
+        )
 
-    def trait_history(self, person_no: int) -> dict[str, list[Trait]]:
+    def trait_history(self, person_no: int) -> dict[str, list[StoredTrait]]:
         said = sorted(self._identifies_of(person_no))
-        history: defaultdict[str, list[Trait]] = defaultdict(list)
+        history: defaultdict[str, list[StoredTrait]] = defaultdict(list)
         for sent_at, _, body in said:
             traits = orjson.loads(body).get("traits")
             for name, value in traits.items() if isinstance(traits, dict) else ():
@@ -278,31 +265,26 @@ class SqlReader:
                 if name not in {"email", "$account"} and (
                     not history[name] or history[name][0].value != text
                 ):
-                    history[name].insert(0, Trait(name, text, sent_at))
+                    history[name].insert(0, StoredTrait(name, text, sent_at))
         return dict(history)
 
     def _identifies_of(self, person_no: int) -> list[tuple[int, bytes, str]]:
         columns = "SELECT sent_at, message_id, body FROM entry WHERE identifies = 1"
-        rows = self._execute(
+        rows = self.sql.rows(
             f"{columns} AND person_no = ? AND profile_no IS NULL {_NEWEST_FIRST}", (person_no, HISTORY)
         )
-        for stretch in self.stretches_of(person_no)[:HISTORY]:
-            values = (stretch.profile, *stretch.start, *stretch.end, HISTORY)
-            rows += self._execute(f"{columns} AND {_WITHIN} {_NEWEST_FIRST}", values)
+        for period in self.periods_of(person_no)[:HISTORY]:
+            values = (*bounds(period), HISTORY)
+            rows += self.sql.rows(f"{columns} AND {WITHIN} {_NEWEST_FIRST}", values)
         return rows
 
-    # Turns
+    # Ownerships
 
-    def turns(self, profile: int) -> list[Turn]:
-        turns = self._turns.get(profile)
-        if turns is None:
-            rows = self._execute(
-                "SELECT sent_at, message_id, person_no FROM turn WHERE profile_no = ? ORDER BY sent_at, message_id",
-                (profile,),
-            )
-            turns = [Turn((sent_at, message_id), person) for sent_at, message_id, person in rows]
-            self._turns[profile] = turns
-        return turns
+    def ownerships(self, profile: int) -> list[Ownership]:
+        ownerships = self._ownerships.get(profile)
+        if ownerships is None:
+            ownerships = self._ownerships[profile] = self.ownerships_of([profile])[profile]
+        return ownerships
 
     def _email(self, person: int) -> str | None:
         if person not in self._emails:
@@ -311,42 +293,42 @@ class SqlReader:
 
     # Companies
 
-    def accounts(self, limit: int, search: str = "") -> list[Account]:
-        rows = self._execute(
-            f"{_ACCOUNT} WHERE handle {self.LIKE} ? ESCAPE '\\' GROUP BY account_no, key, handle "
+    def accounts(self, limit: int, search: str = "") -> list[StoredAccount]:
+        rows = self.sql.rows(
+            f"{_ACCOUNT} WHERE handle {self.sql.like} ? ESCAPE '\\' GROUP BY account_no, key, handle "
             "ORDER BY max(last_seen) DESC NULLS LAST, account_no DESC LIMIT ?",
             (_contains(search), limit),
         )
-        return [Account(*(*row, self._groups(row[0]))) for row in rows]
+        return [StoredAccount(*(*row, self._groups(row[0]))) for row in rows]
 
-    def account(self, account_no: int) -> Account | None:
-        rows = self._execute(
+    def account(self, account_no: int) -> StoredAccount | None:
+        rows = self.sql.rows(
             f"{_ACCOUNT} WHERE account_no = ? GROUP BY account_no, key, handle", (account_no,)
         )
-        return Account(*(*rows[0], self._groups(account_no))) if rows else None
+        return StoredAccount(*(*rows[0], self._groups(account_no))) if rows else None
 
-    def _groups(self, account_no: int) -> dict[str, list[Trait]]:
-        groups: defaultdict[str, list[Trait]] = defaultdict(list)
-        rows = self._execute(
+    def _groups(self, account_no: int) -> dict[str, list[StoredTrait]]:
+        groups: defaultdict[str, list[StoredTrait]] = defaultdict(list)
+        rows = self.sql.rows(
             "SELECT group_id, name, value, sent_at FROM account_trait WHERE account_no = ? ORDER BY group_id, name",
             (account_no,),
         )
         for group, *trait in rows:
-            groups[group].append(Trait(*trait))
+            groups[group].append(StoredTrait(*trait))
         return dict(groups)
 
-    def account_people(self, account_no: int, limit: int) -> list[Person]:
-        rows = self._execute(
+    def account_people(self, account_no: int, limit: int) -> list[StoredPerson]:
+        rows = self.sql.rows(
             f"{_PERSON} WHERE person_no IN (SELECT person_no FROM member WHERE account_no = ?) "
             "ORDER BY last_seen DESC NULLS LAST LIMIT ?",
             (account_no, limit),
         )
         return [self._person(*row) for row in rows]
 
-    # Sums
+    # Counts
 
-    def counted(self, since: int, width: int = 1) -> list[Counted]:
-        rows = self._execute(
+    def event_counts(self, since: int, width: int = 1) -> list[EventCount]:
+        rows = self.sql.rows(
             "SELECT label_no, key, kind, name, (hour - ?) / ?, sum(entries) FROM hourly JOIN label USING (label_no) "
             "JOIN project USING (project_no) WHERE hour >= ? GROUP BY label_no, key, kind, name, 5",
             (since, width, since),
@@ -354,13 +336,13 @@ class SqlReader:
         columns: defaultdict[tuple[Any, ...], dict[int, int]] = defaultdict(dict)
         for *label, column, entries in rows:
             columns[tuple(label)][column] = entries
-        counted = [
-            Counted(*(*label, sum(by_column.values()), by_column)) for label, by_column in columns.items()
+        event_counts = [
+            EventCount(*(*label, sum(by_column.values()), by_column)) for label, by_column in columns.items()
         ]
-        return sorted(counted, key=lambda each: (-each.total, each.name))
+        return sorted(event_counts, key=lambda each: (-each.total, each.name))
 
     def minutes(self, since: int) -> list[tuple[int, str, int, int]]:
-        return self._execute(
+        return self.sql.rows(
             "SELECT minute, outcome, sum(requests), sum(entries) FROM minutely WHERE minute >= ? "
             "GROUP BY minute, outcome ORDER BY minute",
             (since,),
@@ -384,7 +366,7 @@ class SqlReader:
     ) -> list[dict[str, Any]]:
         places = ",".join("?" * len(outcomes))
         numbered, number = ("", []) if request_no is None else ("AND request_no = ?", [request_no])
-        rows = self._execute(
+        rows = self.sql.rows(
             f"SELECT {', '.join(_REQUEST)} FROM request WHERE outcome IN ({places}) {numbered} "
             "ORDER BY request_no DESC LIMIT ?",
             (*outcomes, *number, limit),
@@ -403,11 +385,11 @@ class SqlReader:
         return self._one("SELECT 1 FROM login LIMIT 1") is not None
 
     def _one(self, sql: str, *values: Any) -> Any:
-        rows = self._execute(sql, values)
+        rows = self.sql.rows(sql, values)
         return rows[0][0] if rows else None
 
     def _column(self, sql: str, *values: Any) -> list[Any]:
-        return [row[0] for row in self._execute(sql, values)]
+        return [row[0] for row in self.sql.rows(sql, values)]
 
 
 def _contains(text: str) -> str:
@@ -418,7 +400,7 @@ def _contains(text: str) -> str:
 
 
 def _user_agent(body: str) -> str:
-    """The browser an entry came from, as its context names it."""
+    """The user agent in an entry's context."""
     context = orjson.loads(body).get("context")
     agent = context.get("userAgent") if isinstance(context, dict) else None
     return agent if isinstance(agent, str) else ""

@@ -1,6 +1,6 @@
 """The SQLite store: one file in WAL mode, so that pages read while batches are written.
 
-Opens connections and knows how they must be set; what runs on them is ledger.py's and reader.py's.
+Opens and configures connections; `ledger` and the shared reader use them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pathlib import Path
 from queue import Empty, LifoQueue
 from typing import IO
 
+from koala_middleware.collector.store.sql.reader import SqlReader
+from koala_middleware.collector.store.sqlite.connection import SqliteConnection
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
-from koala_middleware.collector.store.sqlite.reader import SqliteReader
 
 try:
     import fcntl
@@ -29,7 +30,7 @@ _READERS_KEPT = 8
 
 
 class SqliteStore:
-    """A database file, made on first use. See store.Store."""
+    """A database file, made on first use. See contract.Store."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -37,7 +38,7 @@ class SqliteStore:
         self._idle: LifoQueue[sqlite3.Connection] = LifoQueue(_READERS_KEPT)
 
     def prepare(self) -> None:
-        """Make or check the schema; whatever is wrong with the file is raised here."""
+        """Make or check the schema; a file that cannot be used is refused here."""
         self._lock = self._lock or _locked(self.path)
         self.ledger().close()
 
@@ -45,17 +46,17 @@ class SqliteStore:
         """The writer's connection; only its own thread may use it. Makes or checks the schema."""
         connection = self._connect()
         connection.execute("PRAGMA journal_mode = WAL")
-        # A power cut, too, loses nothing that was answered; the group's one fsync is shared by all in it.
+        # A power cut loses nothing that was answered. All batches of a group share one fsync.
         connection.execute("PRAGMA synchronous = FULL")
-        # Always, not only while erasing: what an update, a moved row or the ring of requests leaves in free space is
-        # out of a later erasure's reach.
+        # Always, not only while erasing: a later erasure does not reach what an update or a replaced request leaves
+        # in free space.
         connection.execute("PRAGMA secure_delete = ON")
         connection.execute(f"PRAGMA cache_size = -{_PAGE_CACHE}")
         set_up(connection, self.path)
         return SqliteLedger(connection)
 
     @contextmanager
-    def reader(self) -> Iterator[SqliteReader]:
+    def reader(self) -> Iterator[SqlReader]:
         """One snapshot of what is stored, however long the reading takes. For one thread at a time."""
         try:
             connection = self._idle.get_nowait()
@@ -64,7 +65,7 @@ class SqliteStore:
             connection.execute("PRAGMA query_only = ON")
         connection.execute("BEGIN")
         try:
-            yield SqliteReader(connection)
+            yield SqlReader(SqliteConnection(connection))
         finally:
             connection.execute("ROLLBACK")
             self._put_back(connection)
@@ -82,11 +83,11 @@ class SqliteStore:
             self._lock.close()
             self._lock = None
 
-    def follow(self, written: Callable[[], int]) -> None:
-        """Nobody else writes: there is nothing to tell."""
+    def watch(self, written: Callable[[], int]) -> None:
+        """Nobody else writes: there is nothing to watch."""
 
     @property
-    def heard(self) -> int:
+    def changes_heard(self) -> int:
         return 0
 
     def answers(self) -> bool:
@@ -97,17 +98,17 @@ class SqliteStore:
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('secret', ?)", (secrets.token_hex(32),))
             return str(connection.execute("SELECT value FROM meta WHERE name = 'secret'").fetchone()[0])
 
-    def keep_login(self, name: str, password_hash: str) -> None:
+    def save_login(self, name: str, password_hash: str) -> None:
         with self._beside() as connection:
             connection.execute("INSERT OR REPLACE INTO login VALUES (?, ?)", (name, password_hash))
 
-    def drop_login(self, name: str) -> bool:
+    def delete_login(self, name: str) -> bool:
         with self._beside() as connection:
             return connection.execute("DELETE FROM login WHERE name = ?", (name,)).rowcount > 0
 
     @contextmanager
     def _beside(self) -> Iterator[sqlite3.Connection]:
-        """A transaction beside the ledger's, on tables of which it holds nothing in memory."""
+        """A transaction beside the ledger's, on tables that the ledger does not cache."""
         connection = self._connect()
         try:
             set_up(connection, self.path)
@@ -129,7 +130,7 @@ class SqliteStore:
 
 
 def _locked(path: Path) -> IO[bytes] | None:
-    """The ledger holds numbers in memory, so a file has one collector. The lock ends with the process."""
+    """The ledger caches numbers, so a file has one collector. The lock ends with the process."""
     if fcntl is None:
         return None
     file = Path(f"{path}.lock").open("wb")  # noqa: SIM115  (held until the store closes)
