@@ -12,10 +12,9 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from koala_middleware.collector import json_api
+from koala_middleware.collector import json_api, probes
 from koala_middleware.collector.access.login_required import LoginRequired, database_unavailable
 from koala_middleware.collector.http import refusal_response
-from koala_middleware.collector.monitoring import probes
 from koala_middleware.collector.pages import live, login, views
 from koala_middleware.collector.pages.rendering import STATIC
 from koala_middleware.collector.receiving import batches, browser_script, bulk, deletion_requests

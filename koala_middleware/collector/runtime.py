@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from koala_middleware.collector.access.logins import Logins
 from koala_middleware.collector.access.rate_limits import RateLimit
 from koala_middleware.collector.deletion.retention import expire_hourly
-from koala_middleware.collector.monitoring.metrics import Metrics
+from koala_middleware.collector.metrics import Metrics
 from koala_middleware.collector.recording.writer import NotStored, OnStored, Writer
 from koala_middleware.collector.settings import CollectorSettings
 from koala_middleware.collector.store.contract import Store

@@ -28,8 +28,11 @@ def bulk_path(public_api_key: str) -> str:
     return f"{bootstrap_path(public_api_key)}/bulk"
 
 
+def profiles_path(public_api_key: str) -> str:
+    """Answers what the endpoint knows about one visitor."""
+    return f"{bootstrap_path(public_api_key)}/profiles"
 
 
 def script_path(public_api_key: str) -> str:
-    """The path of the browser script."""
+    """Serves the browser script."""
     return f"/v1/{quote(public_api_key, safe='')}/sdk.js"

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from koala_middleware.collector.http import json_response
-from koala_middleware.collector.monitoring.metrics import CONTENT_TYPE_LATEST
+from koala_middleware.collector.metrics import CONTENT_TYPE_LATEST
 from koala_middleware.collector.runtime import collector_of
 
 
