@@ -312,7 +312,9 @@ def test_any_order_delay_and_duplication_ends_in_the_same_people_traits_and_time
 
 @settings(max_examples=EXAMPLES // 5, deadline=None, suppress_health_check=RELAXED)
 @given(st.data())
-def test_a_collector_on_a_server_ends_in_the_same(empty_on_a_server: Empty, data: st.DataObject) -> None:
+def test_postgresql_ends_in_the_same_people_traits_and_timelines(
+    empty_on_a_server: Empty, data: st.DataObject
+) -> None:
     entries = data.draw(histories())
     collected = empty_on_a_server()
     collected.deliver(data.draw(mails(entries)))
@@ -321,7 +323,9 @@ def test_a_collector_on_a_server_ends_in_the_same(empty_on_a_server: Empty, data
 
 @settings(max_examples=EXAMPLES // 5, deadline=None, suppress_health_check=RELAXED)
 @given(st.data())
-def test_two_collectors_in_turn_end_in_the_same(empty_for_two: Empty, data: st.DataObject) -> None:
+def test_two_collectors_in_turn_end_in_the_same_people_traits_and_timelines(
+    empty_for_two: Empty, data: st.DataObject
+) -> None:
     entries = data.draw(histories())
     collected = empty_for_two()
     collected.deliver(data.draw(mails(entries)))
@@ -330,7 +334,9 @@ def test_two_collectors_in_turn_end_in_the_same(empty_for_two: Empty, data: st.D
 
 @settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=RELAXED)
 @given(st.data())
-def test_two_collectors_at_once_end_in_the_same(empty_for_two: Empty, data: st.DataObject) -> None:
+def test_two_collectors_at_once_end_in_the_same_people_traits_and_timelines(
+    empty_for_two: Empty, data: st.DataObject
+) -> None:
     entries = data.draw(histories())
     collected = empty_for_two()
     collected.deliver_at_once(data.draw(mails(entries)))

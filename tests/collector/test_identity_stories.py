@@ -86,7 +86,7 @@ def test_companies_come_from_the_account_trait_and_the_emails_domain(collector: 
     assert people["bob@gmail.com"]["accounts"] == [], "free mail names no company"
 
 
-def test_keys_are_worlds_of_their_own(collector: Running) -> None:
+def test_people_under_different_keys_are_separate(collector: Running) -> None:
     collector.send(profile_id=LAPTOP, page_views=[page(1)])
     collector.send(key="pk_other", profile_id=LAPTOP, email="ada@example.com", events=[event("x")])
     assert [entry["email"] for entry in collector.entries()] == [None, "ada@example.com"]

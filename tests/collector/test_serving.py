@@ -21,7 +21,7 @@ from support.waiting import until
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_it_says_where_it_listens_and_stops_at_once_though_a_stream_is_open(
+def test_the_collector_prints_its_address_and_stops_at_once_though_a_stream_is_open(
     tmp_path: Path, stop: int
 ) -> None:
     with (
@@ -117,7 +117,7 @@ def test_what_keeps_it_from_starting_is_said_in_one_sentence(
         assert words.format(folder=tmp_path) in said
 
 
-def test_a_length_that_cannot_be_meant_stops_it_with_a_sentence(tmp_path: Path) -> None:
+def test_an_invalid_length_keeps_it_from_starting(tmp_path: Path) -> None:
     with started(tmp_path / "koala.db", "--keep", "soon") as (process, _):
         assert process.wait(DEADLINE) == 1
         assert process.stderr is not None

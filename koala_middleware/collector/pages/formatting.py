@@ -102,16 +102,16 @@ def hue(who: str) -> int:
     return crc32(who.encode("utf-8", "replace")) % HUES
 
 
-def clock(moment: int) -> str:
+def clock_time(moment: int) -> str:
     """The time in UTC, until a page's script puts it into the reader's time zone."""
     return datetime.fromtimestamp(moment / 1000, UTC).strftime("%H:%M:%S")
 
 
-def day(moment: int) -> str:
+def day_name(moment: int) -> str:
     return datetime.fromtimestamp(moment / 1000, UTC).strftime("%A, %-d %B %Y")
 
 
-def stamp(moment: int) -> str:
+def timestamp(moment: int) -> str:
     return datetime.fromtimestamp(moment / 1000, UTC).strftime("%-d %b %Y, %H:%M UTC")
 
 

@@ -45,8 +45,8 @@ _templates = Environment(
 for _filter in (
     formatting.browser,
     formatting.display_name,
-    formatting.clock,
-    formatting.day,
+    formatting.clock_time,
+    formatting.day_name,
     formatting.describe,
     formatting.hue,
     formatting.initials,
@@ -55,7 +55,7 @@ for _filter in (
     formatting.pretty,
     formatting.short_json,
     formatting.size,
-    formatting.stamp,
+    formatting.timestamp,
 ):
     _templates.filters[_filter.__name__] = _filter
 

@@ -1,5 +1,5 @@
-// Koala in the browser: who visits (the ko_id cookie, shared with the server), what they see, what they do.
-// Loaded from {host}/v1/{key}/sdk.js, which is how it learns both. Calls made before wait in `window.ko`, a list.
+// Koala in the browser: the visitor (the ko_id cookie, shared with the server), page views and events.
+// Loaded from {host}/v1/{key}/sdk.js, from which it takes both. Calls made earlier wait in the list `window.ko`.
 (function () {
   "use strict";
   const early = window.ko || [];
@@ -11,14 +11,14 @@
   const silent = settings.honourGpc && navigator.globalPrivacyControl;
 
   const MOST_ENTRIES = 30; // of each kind, in one request
-  const GATHER_MS = 250; // entries so close together share a request
-  const LONGEST_WAIT_MS = 60000; // between two tries
-  const BOOTSTRAP_MS = 3000; // `ready` waits no longer
-  const KEEPALIVE_BYTES = 60000; // larger requests may not outlive the page
+  const GATHER_MS = 250; // entries this close together share a request
+  const LONGEST_WAIT_MS = 60000; // between two attempts
+  const BOOTSTRAP_MS = 3000; // `ready` does not wait longer
+  const KEEPALIVE_BYTES = 60000; // browsers cancel larger requests when the page goes
 
-  // ---- who: one id, in a cookie for the whole site and in this origin's localStorage
+  // ---- the visitor's id: in a cookie for the whole site, and in this origin's localStorage
 
-  // A UUID, neither nil nor max.
+  // A UUID, but not the nil or the max UUID.
   const isId = (text) => /^(?![0-]+$|[f-]+$)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text);
 
   function uuid() {
@@ -30,7 +30,7 @@
     return hex.replace(/(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
   }
 
-  // Cookies and storage throw where the visitor or a sandbox forbids them.
+  // Cookies and storage throw where settings or a sandbox forbid them.
   function allowed(use) {
     try {
       return use();
@@ -53,7 +53,7 @@
     allowed(() => (document.cookie = `${name}=${value}; ${scope}`));
   }
 
-  // The widest domain this page may set a cookie on; "" where there is none (addresses, single names).
+  // The widest domain this page may set a cookie for; "" for IP addresses and single-label hosts.
   function cookieDomain() {
     const labels = location.hostname.split(".");
     if (/^\d*$|:/.test(labels[labels.length - 1])) return "";
@@ -67,8 +67,8 @@
     return "";
   }
 
-  // The cookie decides: a log-out on the server or on a sister site changes nothing else, and what this origin
-  // remembers would give the next visitor the last one's history. It answers when the cookie is gone.
+  // The cookie wins: a logout on the server or on a sister site changes only the cookie, and this origin's copy would
+  // give the next visitor the last one's history. The copy is used when the cookie is gone.
   let unstored;
   function profileId() {
     const remembered = stored("localStorage", "ko_id") || unstored;
@@ -76,26 +76,26 @@
   }
 
   function adopt(id) {
-    // An equal cookie is left alone: browsers may keep the server's for longer than a script's.
+    // An equal cookie is not set again: browsers may keep a server's cookie longer than a script's.
     if (cookie("ko_id", isId) !== id) {
       const domain = cookieDomain();
-      if (domain) setCookie("ko_id", "", "", 0); // a host-only one would stand in front
+      if (domain) setCookie("ko_id", "", "", 0); // a host-only cookie would be found first
       setCookie("ko_id", id, domain, 365);
     }
     stored("localStorage", "ko_id", id);
     return (unstored = id);
   }
 
-  // ---- what leaves: batches of one person each, in order, the first one again until it is answered
+  // ---- sending: batches of one person each, in order; the first is retried until it is answered
 
   const outbox = [];
   let sending, timer, wait;
 
   function add(kind, entry, email) {
     const id = profileId();
-    // Copied as JSON now: what cannot be sent fails at the call, what changes later changes nothing.
+    // Copied as JSON now: what cannot be sent fails at the call, and later changes have no effect.
     const json = JSON.stringify({ message_id: uuid(), sent_at: new Date(), ...entry });
-    // Half an emoji, where a text was cut, would be refused.
+    // Half an emoji, where a text was cut, is not valid in JSON.
     entry = JSON.parse(json.replace(/\\(ud[89a-f]..|.)/g, (text) => (text[2] ? "\ufffd" : text)));
     let batch = outbox[outbox.length - 1];
     const another = (of) => of === sending || of.profile_id !== id || (email && of.email && of.email !== email);
@@ -108,7 +108,7 @@
   }
 
   const post = (path, body) =>
-    // As text: JSON would cost a preflight.
+    // As text, since JSON would need a preflight.
     fetch(project + path, { method: "POST", body, credentials: "omit", keepalive: body.length < KEEPALIVE_BYTES });
 
   async function send() {
@@ -121,14 +121,14 @@
       const { status } = await post("/batch", JSON.stringify(sending));
       again = status >= 500 || [408, 425, 429].includes(status);
       if (status >= 400 && !again) console.warn(`koala: ${project} refused a batch with status ${status}`);
-    } catch {} // no network: again
+    } catch {} // no network: retry
     if (!again) outbox.shift();
     sending = null;
     wait = again ? Math.min((wait || 500) * 2, LONGEST_WAIT_MS) : 0;
     if (outbox.length) timer = timer || setTimeout(send, wait * (0.5 + Math.random() / 2));
   }
 
-  // The page is going, and nobody will be there for an answer.
+  // The page is being left, so there is no time for an answer.
   function leave() {
     const kept = outbox.filter(
       (batch) => batch === sending || !navigator.sendBeacon(project + "/batch", JSON.stringify(batch)),
@@ -136,7 +136,7 @@
     outbox.splice(0, outbox.length, ...kept);
   }
 
-  // ---- what pages call
+  // ---- the public calls
 
   let shown;
   let referrer = document.referrer;
@@ -153,7 +153,7 @@
   const context = () => ({ page: pageNow(), locale: navigator.language, library: { name: "koala_middleware/sdk.js" } });
   const named = (email, traits) => (email && typeof email === "object" ? [email.email, email] : [email, traits]);
 
-  // What this tab has said of the person already is not said again.
+  // What this tab has sent about the person already is not sent again.
   function isNews(id, email, traits) {
     const last = JSON.parse(stored("sessionStorage", "ko_said") || "{}");
     const said = last.id === id && (!email || last.email === email) ? last : { id };
@@ -178,13 +178,13 @@
       add("page_views", { page: { ...pageNow(), ...properties }, visit_start: new Date(), context: context() });
     },
 
-    // At log-out: what comes belongs to somebody new.
+    // On logout: what follows belongs to a new visitor.
     reset() {
       stored("sessionStorage", "ko_said", "{}");
       adopt(uuid());
     },
 
-    // Resolves to {profile_id, q, a}: what is known of the visitor.
+    // Resolves to {profile_id, q, a}: what is known about the visitor.
     qualify(...given) {
       const [email, traits] = named(...given);
       const body = { profile_id: profileId(), email, traits, referrer };
@@ -196,12 +196,12 @@
     },
   };
 
-  // ---- what happens by itself
+  // ---- automatic page views
 
   function viewed() {
     if (location.href === shown) return;
     referrer = shown || referrer;
-    if (shown) setTimeout(calls.page); // the new title comes right after the new address
+    if (shown) setTimeout(calls.page); // the new title is set right after the new address
     else calls.page();
     shown = location.href;
   }
@@ -212,12 +212,12 @@
       const signal = AbortSignal.timeout(BOOTSTRAP_MS);
       const answer = await fetch(`${project}?profile_id=${asked}`, { credentials: "omit", signal });
       const { profile_id: id } = await answer.json();
-      if (isId(id) && profileId() === asked) adopt(id); // unless a log-out came between
-    } catch {} // the page goes on without
+      if (isId(id) && profileId() === asked) adopt(id); // unless a logout came between
+    } catch {} // works without it
   }
 
   async function start() {
-    // A page prepared in advance has not been seen by anybody yet.
+    // A prerendered page has not been seen yet.
     if (document.prerendering) await new Promise((seen) => document.addEventListener("prerenderingchange", seen));
     addEventListener("pagehide", leave);
     addEventListener("pageshow", (event) => event.persisted && calls.page());
@@ -229,13 +229,13 @@
 
   const ko = (window.ko = { loaded: true });
   Object.defineProperty(ko, "profile_id", { get: () => (silent ? null : profileId()) });
-  // Names that only the early list knows do nothing.
+  // Calls that only the early list has do nothing.
   for (const name of Object.keys({ ...calls, ...early }).filter(isNaN)) {
     ko[name] = (...given) => {
       try {
         return ((!silent || name === "ready") && calls[name] && calls[name](...given)) || ko;
       } catch (error) {
-        console.warn(`koala: ${name} was not sent:`, error); // a page never breaks by what it says
+        console.warn(`koala: ${name} was not sent:`, error); // a call never breaks the page
         return ko;
       }
     };

@@ -44,7 +44,7 @@ def is_version_4(text: str) -> bool:
     return str(uuid.UUID(text)) == text and uuid.UUID(text).version == 4
 
 
-def test_it_is_smaller_than_4_kb_when_compressed() -> None:
+def test_the_script_is_smaller_than_4_kb_when_compressed() -> None:
     assert len(gzip.compress(SDK.read_bytes(), 6)) < 4096
 
 
@@ -107,7 +107,7 @@ def test_the_first_well_formed_cookie_counts_and_a_malformed_one_is_replaced(
     assert is_version_4(cookie["value"])
 
 
-def test_a_log_out_also_replaces_an_older_cookie_of_this_host_alone(
+def test_a_logout_also_replaces_an_older_host_only_cookie(
     page: Page, endpoint: Endpoint, ko_ids: Cookies
 ) -> None:
     set_cookie(page, SOMEBODY, "www.shop.example.test")
@@ -117,16 +117,14 @@ def test_a_log_out_also_replaces_an_older_cookie_of_this_host_alone(
     assert cookie["domain"] == ".example.test"
 
 
-def test_what_this_origin_remembers_brings_a_lost_cookie_back(
-    page: Page, endpoint: Endpoint, ko_ids: Cookies
-) -> None:
+def test_local_storage_restores_a_lost_cookie(page: Page, endpoint: Endpoint, ko_ids: Cookies) -> None:
     before = ready(page, endpoint.url()).evaluate("ko.profile_id")
     page.context.clear_cookies()
     ready(page, endpoint.url())
     assert [cookie["value"] for cookie in ko_ids(page)] == [before]
 
 
-def test_a_cookie_changed_by_the_server_or_a_sister_site_wins_over_what_this_origin_remembers(
+def test_a_cookie_changed_by_the_server_or_a_sister_site_wins_over_local_storage(
     page: Page, endpoint: Endpoint, ko_ids: Cookies
 ) -> None:
     ready(page, endpoint.url("www.example.test"))
@@ -144,7 +142,7 @@ def test_the_endpoints_answer_becomes_the_id(page: Page, endpoint: Endpoint, ko_
     assert remembered(page) == SOMEBODY
 
 
-def test_a_log_out_while_the_endpoint_thinks_is_not_undone_by_its_answer(
+def test_a_logout_during_the_bootstrap_is_not_undone_by_its_answer(
     page: Page, endpoint: Endpoint, ko_ids: Cookies
 ) -> None:
     endpoint.hold_bootstrap.clear()
@@ -211,9 +209,7 @@ def test_every_entry_says_when_it_was_made_and_carries_its_own_id(page: Page, en
 # ---- calls
 
 
-def test_calls_made_before_the_script_is_there_are_played_back_in_order(
-    page: Page, endpoint: Endpoint
-) -> None:
+def test_calls_made_before_the_script_is_loaded_are_replayed_in_order(page: Page, endpoint: Endpoint) -> None:
     first, script = endpoint.snippet().splitlines()
     early = "<script>ko.identify('ada@example.com', {name: 'Ada'}).track('One').track('Two', {n: 2})</script>"
     endpoint.html = first + early + script
@@ -314,7 +310,7 @@ def test_what_cannot_be_sent_is_said_on_the_console_and_breaks_nothing(
     assert [event["event"] for event in endpoint.entries("events", 1)] == ["Straight"]
 
 
-def test_what_changes_after_the_call_changes_nothing_of_what_was_said(page: Page, endpoint: Endpoint) -> None:
+def test_changes_after_the_call_have_no_effect_on_it(page: Page, endpoint: Endpoint) -> None:
     ready(page, endpoint.url()).evaluate("const cart = {items: 1}; ko.track('Bought', cart); cart.items = 0")
     assert [event["properties"] for event in endpoint.entries("events", 1)] == [{"items": 1}]
 
@@ -347,7 +343,7 @@ def test_a_batch_is_plain_text_so_that_no_preflight_is_needed(page: Page, endpoi
 
 
 @pytest.mark.parametrize("status", [503, 429])
-def test_a_batch_that_cannot_be_taken_now_comes_again_with_the_same_ids(
+def test_a_batch_that_cannot_be_taken_now_is_sent_again_with_the_same_ids(
     page: Page, endpoint: Endpoint, status: int
 ) -> None:
     endpoint.statuses = [status, status]
@@ -366,7 +362,7 @@ def test_a_refused_batch_is_said_on_the_console_and_not_sent_again(page: Page, e
     assert (len(refused["page_views"]), len(taken["page_views"]), len(taken["events"])) == (1, 0, 1)
 
 
-def test_what_a_leaving_page_still_holds_is_delivered(page: Page, endpoint: Endpoint) -> None:
+def test_entries_of_a_page_that_is_left_are_delivered(page: Page, endpoint: Endpoint) -> None:
     ready(page, endpoint.url()).evaluate(
         "addEventListener('pagehide', () => ko.track('Too late to tell'), {capture: true});"
         "ko.track('Last'); location.href = 'about:blank'"
@@ -374,7 +370,7 @@ def test_what_a_leaving_page_still_holds_is_delivered(page: Page, endpoint: Endp
     assert "Last" in [event["event"] for event in endpoint.entries("events", 1)]
 
 
-def test_a_leaving_page_delivers_even_more_than_one_request_holds(page: Page, endpoint: Endpoint) -> None:
+def test_a_page_that_is_left_delivers_more_than_one_request_holds(page: Page, endpoint: Endpoint) -> None:
     ready(page, endpoint.url()).evaluate(
         "for (let n = 0; n < 75; n++) ko.track('Click', {n}); location.href = 'about:blank'"
     )
@@ -391,7 +387,7 @@ def test_koala_settings_can_send_elsewhere_than_where_the_script_came_from(
     assert {request.url.hostname for request in endpoint.requests} == {"elsewhere.test"}
 
 
-def test_global_privacy_control_is_honoured_where_the_site_says_so(
+def test_global_privacy_control_is_honored_where_the_site_says_so(
     new_browser: Callable[[], BrowserContext], endpoint: Endpoint, ko_ids: Cookies
 ) -> None:
     context = new_browser()

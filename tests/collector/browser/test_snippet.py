@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collector.browser.conftest import Endpoint
 
 
-def test_it_is_a_queue_and_an_asynchronous_script() -> None:
+def test_the_snippet_is_a_queue_and_an_asynchronous_script() -> None:
     queue, script = snippet("pk_1a2b3c", "https://collector.example.com/").splitlines()
     assert queue.startswith("<script>(function(){")
     assert script == '<script async src="https://collector.example.com/v1/pk_1a2b3c/sdk.js"></script>'
 
 
-def test_templates_take_it_as_it_is() -> None:
+def test_templates_do_not_escape_the_snippet_again() -> None:
     made = snippet("pk_1a2b3c", "https://collector.example.com")
     assert made.__html__() == made
 
@@ -52,9 +52,7 @@ def test_a_malformed_argument_is_named(key: str, endpoint: str, message: str) ->
         snippet(key, endpoint)
 
 
-def test_it_runs_under_a_policy_that_lets_in_only_what_carries_the_nonce(
-    page: Page, endpoint: Endpoint
-) -> None:
+def test_the_snippet_runs_under_a_policy_that_allows_only_the_nonce(page: Page, endpoint: Endpoint) -> None:
     endpoint.headers["Content-Security-Policy"] = (
         f"default-src 'none'; script-src 'nonce-r4nd0m'; connect-src {endpoint.url('collector.test', '')}"
     )

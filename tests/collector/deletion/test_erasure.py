@@ -164,7 +164,7 @@ def test_erasing_a_person_deletes_everything_of_theirs_and_nothing_else(serve: S
 
 
 @on_both_stores
-def test_what_came_while_a_shared_browser_was_nobodys_outlives_the_last_of_its_people(serve: Serve) -> None:
+def test_entries_of_a_shared_browser_while_it_was_nobodys_outlive_its_people(serve: Serve) -> None:
     collector = serve(secret_key="sk_secret")
     collector.send(profile_id=SHARED, email=ADA, events=[event("Ada's", "2026-01-01T10:00:00Z")])
     collector.send(profile_id=SHARED, email=BOB, events=[event("Bob's", "2026-01-01T11:00:00Z")])
@@ -180,7 +180,7 @@ def test_what_came_while_a_shared_browser_was_nobodys_outlives_the_last_of_its_p
     assert "Whoever&#39;s" in collector.get("/").text
 
 
-def test_an_entry_that_is_known_to_be_no_ones_shows_as_nobodys(collector: Running, database: Path) -> None:
+def test_an_entry_whose_person_is_gone_is_shown_as_nobodys(collector: Running, database: Path) -> None:
     collector.send(email=ADA, events=[event("Left behind")])
     with closing(sqlite3.connect(database)) as beside:
         beside.execute("DELETE FROM person")
@@ -211,9 +211,7 @@ def test_what_is_erased_from_a_file_is_overwritten(serve: Serve, tmp_path: Path)
     assert OWN.encode() not in left.replace(b'"profiles":["', b"").split(b'"deleted_receipt"')[0]
 
 
-def test_of_what_was_replaced_before_somebody_was_erased_a_file_keeps_nothing_either(
-    serve: Serve, tmp_path: Path
-) -> None:
+def test_values_replaced_before_an_erasure_are_overwritten_too(serve: Serve, tmp_path: Path) -> None:
     collector = serve(secret_key="sk_secret")
     forget(collector, BOB)  # overwriting does not end with an erasure
     for story in ("Known before as Augusta Byron. " * 500, "Married"):  # the first fills several pages
@@ -222,7 +220,7 @@ def test_of_what_was_replaced_before_somebody_was_erased_a_file_keeps_nothing_ei
     assert b"Augusta Byron" not in on_disk_in_the_end(collector, tmp_path)
 
 
-def test_a_backup_under_way_puts_off_the_emptying_of_the_log_and_nothing_else(
+def test_a_running_backup_delays_only_the_truncation_of_the_log(
     serve: Serve, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "RETRY_SECONDS", 0.01)
@@ -251,7 +249,7 @@ def test_a_backup_under_way_puts_off_the_emptying_of_the_log_and_nothing_else(
     ],
 )
 @on_both_stores
-def test_every_raw_request_that_mentions_an_erased_person_goes_taken_or_not(
+def test_every_raw_request_that_mentions_an_erased_person_is_deleted_taken_or_not(
     serve: Serve, email: str, spelt: str
 ) -> None:
     collector = serve(secret_key="sk_secret")
@@ -270,7 +268,7 @@ def test_every_raw_request_that_mentions_an_erased_person_goes_taken_or_not(
 
 
 @on_both_stores
-def test_raw_requests_of_whoever_was_never_recorded_go_as_well(serve: Serve) -> None:
+def test_raw_requests_of_a_person_who_was_never_recorded_are_deleted(serve: Serve) -> None:
     collector = serve(secret_key="sk_secret")
     collector.send(email=ADA, events=[{}])
     until(collector.requests)
@@ -279,7 +277,7 @@ def test_raw_requests_of_whoever_was_never_recorded_go_as_well(serve: Serve) -> 
 
 
 @on_both_stores
-def test_a_raw_request_whose_kept_beginning_names_nobody_goes_with_its_entries(serve: Serve) -> None:
+def test_a_truncated_raw_request_is_deleted_with_its_entries(serve: Serve) -> None:
     collector = serve(secret_key="sk_secret")
     long = event("Hers", properties={"note": "x" * BODY_KEPT})
     collector.send(events=[long], email=ADA)
@@ -289,7 +287,7 @@ def test_a_raw_request_whose_kept_beginning_names_nobody_goes_with_its_entries(s
 
 
 @on_both_stores
-def test_erasing_what_is_no_address_erases_nobody(serve: Serve) -> None:
+def test_erasing_an_invalid_address_erases_nobody(serve: Serve) -> None:
     collector = serve(secret_key="sk_secret")
     tell_a_story(collector)
     asked = collector.post(
@@ -360,7 +358,7 @@ def expire_before_the_last_hour(collector: Running) -> int:
 
 
 @on_both_stores
-def test_retention_lets_go_of_old_entries_and_of_people_not_seen_since(serve: Serve) -> None:
+def test_retention_deletes_old_entries_and_people_not_seen_since(serve: Serve) -> None:
     collector = serve()
     arrives_in_1970(collector, profile_id=SHARED, email=BOB, events=[event("Bob's"), event("Bob's, too")])
     arrives_in_1970(collector, profile_id=OWN, email=ADA, events=[event("Ada's, old")])
@@ -383,7 +381,7 @@ def test_retention_lets_go_of_old_entries_and_of_people_not_seen_since(serve: Se
 
 
 @on_both_stores
-def test_people_stay_as_long_as_an_entry_of_theirs_however_long_ago_that_was_sent(serve: Serve) -> None:
+def test_people_stay_as_long_as_one_of_their_entries(serve: Serve) -> None:
     collector = serve()
     collector.send(email=ADA, events=[event("Ada's invoice", "2020-01-01T00:00:00Z")])
     collector.send(profile_id=SHARED, email=BOB, events=[event("Bob's", "2020-01-01T00:00:00Z")])
@@ -400,7 +398,7 @@ def test_people_stay_as_long_as_an_entry_of_theirs_however_long_ago_that_was_sen
 
 
 @on_both_stores
-def test_whoever_expires_on_a_shared_browser_leaves_it_to_nobody(serve: Serve) -> None:
+def test_a_person_who_expires_on_a_shared_browser_leaves_it_to_nobody(serve: Serve) -> None:
     collector = serve()
     arrives_in_1970(collector, profile_id=SHARED, email=ADA, events=[event("Ada's")])
     collector.send(profile_id=SHARED, email=BOB, events=[event("Bob's, before", "1970-01-01T00:00:00.500Z")])
@@ -452,7 +450,7 @@ def test_people_expire_a_few_at_a_time_until_all_are_gone(
 
 
 @on_both_stores
-def test_a_collector_told_what_to_keep_lets_go_as_it_starts(serve: Serve, database: Database) -> None:
+def test_a_collector_with_keep_deletes_old_entries_when_it_starts(serve: Serve, database: Database) -> None:
     with listening(create_app(database)) as first:
         arrives_in_1970(first, email=ADA, events=[event("Old")])
         first.send(email=ADA, events=[event("New")])

@@ -19,7 +19,7 @@ def tab(chromium: Browser) -> Iterator[Page]:
 
 
 @on_both_stores
-def test_what_arrives_shows_on_the_open_page_with_whose_it_is(collector: Running, tab: Page) -> None:
+def test_new_entries_appear_on_the_open_page_with_their_person(collector: Running, tab: Page) -> None:
     tab.goto(collector.url)
     expect(tab.locator("#empty")).to_contain_text("Nothing has arrived yet")
     expect(tab.locator("#empty")).to_contain_text(f'endpoint="{collector.url}"')
@@ -76,7 +76,7 @@ def test_live_shows_a_persons_rare_kind_behind_many_of_another(collector: Runnin
 
 
 @on_both_stores
-def test_a_persons_page_tells_from_the_first_anonymous_page_on(collector: Running, tab: Page) -> None:
+def test_a_persons_page_begins_with_the_first_anonymous_page_view(collector: Running, tab: Page) -> None:
     visit = {"message_id": "v1", "page": {"path": "/pricing"}, "visit_start": "2026-01-01T10:00:00Z"}
     collector.send(profile_id="laptop", page_views=[visit])
     signed_up = event("Signed Up", "2026-01-01T11:00:00Z")
@@ -161,7 +161,7 @@ def test_pages_come_with_a_strict_policy(collector: Running) -> None:
 
 
 @on_both_stores
-def test_empty_pages_say_the_line_that_fills_them(serve: Serve) -> None:
+def test_empty_pages_show_the_lines_to_paste(serve: Serve) -> None:
     collector = serve(keys=["pk_mine"])
     for path in ("/", "/people", "/accounts", "/events"):
         page = collector.get(path).text

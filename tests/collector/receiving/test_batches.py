@@ -94,7 +94,9 @@ def test_a_gzipped_body_may_have_several_members(collector: Running) -> None:
         pytest.param(gzip.compress(b"") * 1_000, 400, "bad_gzip", id="a thousand"),
     ],
 )
-def test_members_are_held_to_a_bodys_limits(collector: Running, more: bytes, status: int, code: str) -> None:
+def test_all_gzip_members_together_are_limited_like_one_body(
+    collector: Running, more: bytes, status: int, code: str
+) -> None:
     body = gzip.compress(json.dumps({"profile_id": PROFILE}).encode()) + more
     answered = collector.post(BATCH, data=body, headers={"Content-Encoding": "gzip"})
     assert (answered.status_code, answered.json()["code"]) == (status, code)
@@ -142,7 +144,7 @@ def test_a_small_gzip_that_unpacks_to_a_flood_is_refused(collector: Running) -> 
         pytest.param({"profile_id": "x", "y": "z" * 1_100_000}, 413, "larger than 1024 KiB", id="too large"),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_stored(
+def test_a_refusal_names_what_is_wrong_and_nothing_is_stored(
     collector: Running, body: Any, status: int, words: str
 ) -> None:
     answered = collector.post(BATCH, json=body)
@@ -201,7 +203,7 @@ def test_only_listed_keys_are_taken(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("key", ["%00", "x" * 201, "%0a"])
-def test_a_key_that_is_none_is_not_taken_even_where_any_is(collector: Running, key: str) -> None:
+def test_a_malformed_key_is_refused_even_where_any_key_is_taken(collector: Running, key: str) -> None:
     assert collector.send(key=key, profile_id=PROFILE).status_code == 404
 
 
@@ -271,7 +273,7 @@ def test_an_allow_list_of_sites_keeps_others_out(serve: Serve) -> None:
         assert (answered.status_code == 200) is allowed
 
 
-def test_who_comes_too_often_is_told_to_wait(serve: Serve) -> None:
+def test_a_sender_over_the_rate_limit_is_told_to_wait(serve: Serve) -> None:
     collector = serve(address_rate=0.1)
     statuses = [collector.send(profile_id=PROFILE).status_code for _ in range(2)]
     assert statuses == [200, 429]
@@ -288,7 +290,7 @@ def test_who_comes_too_often_is_told_to_wait(serve: Serve) -> None:
         pytest.param({"$account": {"domain": "a.example", "groupId": "g" * 1_001}}, id="a groupId"),
     ],
 )
-def test_keys_longer_than_a_database_takes_are_refused(collector: Running, traits: dict[str, Any]) -> None:
+def test_names_longer_than_a_database_takes_are_refused(collector: Running, traits: dict[str, Any]) -> None:
     for body in ({"identifies": [{"traits": traits}]}, {"traits": traits}):
         answered = collector.send(email="ada@example.com", **body)
         assert (answered.status_code, answered.json()["code"]) == (400, "bad_traits")
@@ -299,7 +301,7 @@ def test_keys_longer_than_a_database_takes_are_refused(collector: Running, trait
 
 
 @on_both_stores
-def test_the_longest_keys_that_are_taken_fit_every_database(collector: Running) -> None:
+def test_the_longest_names_that_are_taken_fit_every_database(collector: Running) -> None:
     digits = "".join(hashlib.sha512(bytes([number])).hexdigest() for number in range(8))  # hard to compress
     company = {"domain": "a.example", "group_id": digits[:1_000], digits[-1_000:]: 1}
     answered = collector.send(email="ada@example.com", traits={digits[:1_000]: 1, "$account": company})

@@ -168,7 +168,7 @@ def test_a_new_email_that_comes_to_both_at_once_is_one_person(collide: Collide, 
     assert sorted(ada.profiles) == ["laptop", "phone"]
 
 
-def test_what_a_visitor_does_while_another_collector_learns_the_name_is_summed_up(
+def test_entries_sent_while_another_collector_learns_the_name_are_in_the_summary(
     ledgers: tuple[Ledger, Ledger], collide: Collide, store: PostgresStore
 ) -> None:
     write(ledgers[0], profile_id="laptop", events=[event("One")])
@@ -192,7 +192,7 @@ def test_a_message_that_comes_to_both_at_once_counts_once(collide: Collide, stor
         ]
 
 
-def test_who_is_erased_by_one_collector_is_somebody_new_to_the_other(
+def test_a_person_erased_by_one_collector_is_new_to_the_other(
     ledgers: tuple[Ledger, Ledger], store: PostgresStore
 ) -> None:
     one, other = ledgers
@@ -218,7 +218,7 @@ def test_erasing_waits_for_what_is_just_being_stored_and_takes_it_along(
         assert (reader.people(10), reader.entries(0, 10)) == ([], [])
 
 
-def test_who_comes_back_while_being_erased_is_somebody_new(
+def test_a_person_who_comes_back_while_being_erased_is_new(
     ledgers: tuple[Ledger, Ledger], collide: Collide, store: PostgresStore
 ) -> None:
     write(ledgers[0], email=ADA, events=[event("One")])
@@ -228,7 +228,7 @@ def test_who_comes_back_while_being_erased_is_somebody_new(
         assert [entry.name for entry in reader.timeline(ada.person_no, 10)] == ["Two"]
 
 
-def test_who_comes_back_while_expiring_stays(
+def test_a_person_who_comes_back_while_expiring_stays(
     ledgers: tuple[Ledger, Ledger], collide: Collide, store: PostgresStore
 ) -> None:
     long_ago = parse_person_batch(KEY, b'{"email": "%s", "events": [{"event": "One"}]}' % ADA.encode(), 1000)
@@ -243,7 +243,7 @@ def test_who_comes_back_while_expiring_stays(
         assert [entry.name for entry in reader.timeline(ada.person_no, 10)] == ["Two"]
 
 
-def test_whoever_reads_on_from_a_number_misses_nothing_that_is_committed_later(
+def test_a_reader_that_continues_from_a_number_misses_nothing_that_is_committed_later(
     ledgers: tuple[Ledger, Ledger], store: PostgresStore
 ) -> None:
     one, other = ledgers
@@ -335,9 +335,9 @@ def test_while_the_database_is_away_senders_are_asked_to_come_again_and_then_it_
         until(lambda: collector.send(profile_id="laptop", events=[clicked]).ok)
     until(lambda: collector.get("/healthz").ok)
     assert collector.timeline(ADA).count("Clicked") == 1
-    away, back = (record_batches.getMessage() for record_batches in caplog.records)
-    assert away.startswith("The database is away, and senders are asked to come again: ")
-    assert back == "The database is back"
+    away, back = (record.getMessage() for record in caplog.records)
+    assert away.startswith("The database is unavailable; senders are asked to come again: ")
+    assert back == "The database is available again"
     assert PASSWORD not in caplog.text
 
 
@@ -356,7 +356,7 @@ def own_server() -> Iterator[Cluster]:
             "Cannot use the database postgresql://koala:***@127.0.0.1:1/koala",
         ),
         ("mysql://koala:hush@localhost/koala", "database is a mysql:// URL, expected a file's name"),
-        ("postgresql://koala:hush@host:port/koala", "database is no URL that can be read"),
+        ("postgresql://koala:hush@host:port/koala", "database is not a URL that can be read"),
     ],
     ids=["unreachable", "another engine", "no URL"],
 )
@@ -413,18 +413,18 @@ def test_nothing_of_postgresql_is_imported_unless_it_is_chosen() -> None:
 
 
 @pytest.mark.parametrize(("keep", "days"), [(None, 28), ("1y", 28), ("90d", 7), ("30d", 1), ("2h", 1)])
-def test_a_piece_is_about_a_tenth_of_what_is_kept(keep: str | None, days: int) -> None:
+def test_a_partition_is_about_a_tenth_of_what_is_kept(keep: str | None, days: int) -> None:
     assert width_for(milliseconds(keep)) == days
 
 
-def test_pieces_of_another_width_are_fitted_in_between() -> None:
+def test_partitions_of_another_width_are_fitted_in_between() -> None:
     there = [Partition(28, 35), Partition(49, 56)]
     assert partition_for(40, 28, there) == Partition(35, 49)
     assert partition_for(60, 7, there) == Partition(56, 63)
     assert Partition.of(Partition(35, 49).table) == Partition(35, 49)
 
 
-def test_pieces_are_made_ahead_and_on_demand_and_dropped_whole(
+def test_partitions_are_made_ahead_and_on_demand_and_dropped_whole(
     ledgers: tuple[Ledger, Ledger], database: str, postgresql: Cluster
 ) -> None:
     def there() -> list[Partition]:
@@ -446,7 +446,7 @@ def test_pieces_are_made_ahead_and_on_demand_and_dropped_whole(
     assert there() == made
 
 
-def test_what_is_old_goes_a_little_at_a_time_until_all_is_gone(
+def test_old_entries_are_deleted_in_chunks_until_all_are_gone(
     serve: Serve, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (expiry, retention):

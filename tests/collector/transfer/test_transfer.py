@@ -183,7 +183,7 @@ def test_import_waits_as_long_as_the_collector_asks_it_to(collector: Running, tm
     assert pauses == [1.0] * 6, "Retry-After: 1, until each of three has its token"
 
 
-def test_import_gives_a_line_up_after_some_minutes(collector: Running, tmp_path: Path) -> None:
+def test_import_gives_up_on_a_line_after_some_minutes(collector: Running, tmp_path: Path) -> None:
     collector.app.state.collector.address_rate = RateLimit(1.0, burst=0, clock=lambda: 0.0)
     lines = tmp_path / "one.jsonl"
     lines.write_text('{"profile_id": "p1", "events": [{"event": "Late"}]}')

@@ -1,4 +1,4 @@
-// Puts what arrives on top of the list. The server escapes it; nothing here makes markup of its own.
+// Adds new entries on top of the list. The server sends them as escaped HTML.
 "use strict";
 
 const SHOWN = 100;

@@ -1,4 +1,4 @@
-// Times in the reader's own zone, and the keyboard. Pages work without it.
+// Times in the reader's time zone, and keyboard shortcuts. Pages work without it.
 "use strict";
 
 const clockFormat = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });

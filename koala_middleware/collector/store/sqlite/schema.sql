@@ -1,6 +1,6 @@
--- What the collector keeps. Times are milliseconds since 1970, UTC; message_id is 16 bytes.
--- Who an entry belongs to is written nowhere: it is read off the turns (see identity.py), so nothing has to
--- be rewritten when a visitor turns out to be somebody. trait, member and *_seen are sums over entries.
+-- The collector's tables. Times are milliseconds since 1970, UTC; message_id has 16 bytes.
+-- No column says whose an entry is: that is read from the ownerships (see identity.py), so nothing is rewritten when a
+-- visitor turns out to be somebody. trait, member and *_seen are summaries of entries.
 
 CREATE TABLE project (
     project_no INTEGER PRIMARY KEY,
@@ -44,13 +44,13 @@ CREATE TABLE entry (
     project_no INTEGER NOT NULL,
     label_no INTEGER NOT NULL,
     profile_no INTEGER,
-    person_no INTEGER,  -- whom the entry's own request named; NULL says nothing about whose it is
+    person_no INTEGER,  -- the person that the entry's own request named
     account_no INTEGER,
     sent_at INTEGER NOT NULL,
     message_id BLOB NOT NULL,
     received_at INTEGER NOT NULL,
     request_no INTEGER NOT NULL,
-    identifies INTEGER NOT NULL,  -- 1 for an identify, whose traits count
+    identifies INTEGER NOT NULL,  -- 1 for an identify
     body TEXT NOT NULL
 );
 CREATE UNIQUE INDEX entry_message ON entry (message_id, project_no);
@@ -84,7 +84,7 @@ CREATE TABLE trait (
 
 CREATE TABLE account_trait (
     account_no INTEGER NOT NULL,
-    group_id TEXT NOT NULL,  -- empty: the company as a whole
+    group_id TEXT NOT NULL,  -- empty: the account as a whole
     name TEXT NOT NULL,
     value TEXT NOT NULL,  -- JSON
     sent_at INTEGER NOT NULL,
@@ -107,7 +107,7 @@ CREATE TABLE hourly (
     PRIMARY KEY (label_no, hour)
 ) WITHOUT ROWID;
 
--- The last requests as they came, two rings of fixed length (slot): refused ones are not pushed out by good ones.
+-- The last requests as they arrived, in two rings of fixed length (slot): good requests do not displace refused ones.
 CREATE TABLE request (
     slot INTEGER PRIMARY KEY,
     request_no INTEGER NOT NULL,
@@ -116,7 +116,7 @@ CREATE TABLE request (
     received_at INTEGER NOT NULL,
     status INTEGER NOT NULL,
     outcome TEXT NOT NULL,  -- taken, refused, ignored
-    notes TEXT NOT NULL,  -- what was wrong or odd, one a line
+    notes TEXT NOT NULL,  -- what was wrong or odd, one per line
     user_agent TEXT NOT NULL,
     size INTEGER NOT NULL,
     body TEXT NOT NULL
@@ -142,6 +142,6 @@ CREATE TABLE deletion (
     document TEXT NOT NULL  -- the receipt, as the API answers it
 ) WITHOUT ROWID;
 
--- secret: what cookies are signed with. "last entry" and the like: the highest number given when last something was
--- deleted, for none is given twice.
+-- secret: signs login cookies. "last entry" and so on: the highest number given when something was last deleted, since
+-- no number is given twice.
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

@@ -1,10 +1,10 @@
-"""The first tables. What they mean is told beside SQLite's, in store/schema.sql; here is what differs, and why.
+"""The first tables. SQLite's schema.sql explains them; here is what differs, and why.
 
-- `entry` is cut by the time of arrival into partitions (see partitions.py), so that old ones can be dropped whole.
-- A unique index cannot span partitions, so `message` makes sure that an entry counts once, whoever brings it.
-- `hourly` and `minutely` have a row for each of several writers (`writer`): they would else wait for one another's
-  commits. Readers add them up.
-- `hourly` also says on which day the entries arrived, so that it shrinks with them without counting them again.
+- `entry` is partitioned by the time of arrival (see partitions.py), so that old partitions can be dropped.
+- A unique index cannot span partitions, so `message` ensures that an entry is stored once.
+- `hourly` and `minutely` have a row for each of several writers (`writer`), which would otherwise wait for one
+  another's commits. Readers add them up.
+- `hourly` also has the day on which the entries arrived, so that it shrinks with them without counting them again.
 """
 
 from __future__ import annotations
@@ -154,9 +154,10 @@ CREATE TABLE koala.deletion (
 CREATE TABLE koala.meta (name TEXT COLLATE "C" PRIMARY KEY, value TEXT NOT NULL);
 """
 
-# Whoever reads on from entry number N must not miss an entry that has a smaller number and is committed later. So a
-# transaction that takes numbers first announces, by a lock that ends with it, that none of its own is below the next
-# one; and readers read only up to where nobody is at work. (27503 is "ko": other applications have locks, too.)
+# A reader that continues after entry number N must not miss an entry with a smaller number that is committed later. So
+# a transaction that takes numbers first announces, with a lock that it holds until its end, that none of its own is
+# below the next one; and readers read only up to the lowest number announced. (27503 is "ko" in ASCII, since other
+# applications have advisory locks, too.)
 NUMBERS = """
 CREATE SEQUENCE koala.entry_number;
 CREATE FUNCTION koala.entry_numbers(how_many BIGINT) RETURNS SETOF BIGINT LANGUAGE plpgsql AS $$
