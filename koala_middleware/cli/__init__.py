@@ -1,4 +1,4 @@
-"""The `koala-middleware` command: one module for each subcommand.
+"""The `koala-middleware` command, with a module for each subcommand.
 
-Must not be imported by anything else in the package.
+Nothing else in the package may import it.
 """

@@ -1,4 +1,4 @@
-"""`python -m koala_middleware.cli` is the `koala-middleware` command."""
+"""`python -m koala_middleware.cli` runs the `koala-middleware` command."""
 
 from koala_middleware.cli.main import main
 

@@ -1,4 +1,4 @@
-"""`koala-middleware erase`: the client's `erase` on the command line. Settings come from the environment."""
+"""`koala-middleware erase`: `client.erase` on the command line. Its settings come from the environment."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from koala_middleware.cli.options import counted, exit_for
+from koala_middleware.cli.progress import progress_bar
 from koala_middleware.rest.erasure import TIMEOUT, ErasureReport, Progress
 
 if TYPE_CHECKING:
-    # argparse has no public name for what add_subparsers answers
-    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from koala_middleware.cli.options import Subcommands
 
 
 def register(subcommands: Subcommands) -> None:
     parser = subcommands.add_parser(
         "erase",
-        help="have everything deleted that is known of people, and wait for the receipt",
-        description="Asks KOALA_APP_ENDPOINT, with KOALA_SECRET_API_KEY, to delete everything that is known of "
-        "these people; what waits of them in KOALA_OUTBOX is purged, too. Exits with 0 when the receipts are there.",
+        help="delete everything that is known about people, and wait for the receipts",
+        description="Asks KOALA_APP_ENDPOINT, with KOALA_SECRET_API_KEY, to delete everything that is known about "
+        "these people, and deletes their entries that wait in KOALA_OUTBOX. Exits with 0 once the receipts arrived.",
     )
     parser.add_argument(
         "emails",
         nargs="+",
         metavar="EMAIL",
-        help="whom to erase; a single - reads them from stdin, one a line",
+        help="whom to erase; a single - reads emails from stdin, one per line",
     )
     parser.add_argument(
         "--timeout",
@@ -39,51 +40,51 @@ def register(subcommands: Subcommands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from koala_middleware.client import KoalaClient  # noqa: PLC0415  (loaded for this command alone)
-    from koala_middleware.errors import KoalaError  # noqa: PLC0415
+    from koala_middleware.client import KoalaClient  # noqa: PLC0415  (only when the command runs)
+    from koala_middleware.errors import KoalaConfigError, KoalaError  # noqa: PLC0415
 
-    emails = _from_stdin() if arguments.emails == ["-"] else arguments.emails
+    # Other users of the machine can see arguments, and the shell keeps them in its history.
+    emails = _emails_from_stdin() if arguments.emails == ["-"] else arguments.emails
     try:
         client = KoalaClient()
-        with _bar(len(emails)) as progress:
+        with _erasure_progress(len(emails)) as progress:
             report = client.erase(emails, timeout=arguments.timeout, progress=progress)
+    except KoalaConfigError as error:
+        exit_for(error)
     except (KoalaError, ValueError) as error:
         raise SystemExit(str(error)) from None
-    sys.stdout.writelines(f"{line}\n" for line in _told(report))
+    sys.stdout.writelines(f"{line}\n" for line in _summary(report))
     return 0 if report.complete else 1
 
 
-def _from_stdin() -> list[str]:
-    # Arguments are seen by every user of the machine, and stay in the shell's history.
+def _emails_from_stdin() -> list[str]:
     return [email for line in sys.stdin if (email := line.strip())]
 
 
 @contextmanager
-def _bar(people: int) -> Iterator[Progress]:
-    try:
-        from tqdm import tqdm  # noqa: PLC0415  (an extra)
-    except ImportError:
-        raise SystemExit("The command line needs tqdm: pip install 'koala-middleware[cli]'") from None
-    with tqdm(total=people, unit="person", desc="Erased", disable=None, file=sys.stderr) as bar:
+def _erasure_progress(people: int) -> Iterator[Progress]:
+    with progress_bar(people, "people", "Erased") as advance:
+        shown = 0
 
-        def show(erased: int, everybody: int) -> None:
-            bar.total = everybody
-            bar.update(erased - bar.n)
+        def show(erased: int, _people: int) -> None:
+            nonlocal shown
+            advance(erased - shown)
+            shown = erased
 
         yield show
 
 
-def _told(report: ErasureReport) -> Iterator[str]:
+def _summary(report: ErasureReport) -> Iterator[str]:
     for receipt in report.receipts:
         yield (
-            f"{receipt.email}: {receipt.events} events, {receipt.page_views} page views, "
-            f"{len(receipt.profiles)} profiles deleted"
+            f"{receipt.email}: {counted(receipt.events, 'event')}, {counted(receipt.page_views, 'page view')}, "
+            f"{counted(len(receipt.profiles), 'profile')} deleted"
         )
     if report.purged:
-        yield f"{report.purged} entries that waited in the outbox purged"
+        yield f"{counted(report.purged, 'entry', 'entries')} deleted that waited in the outbox"
     for request in report.requests:
         if request.status != "completed":
             yield (
-                f"deletion request {request.id} of {len(request.emails)} people is {request.status}: it goes on "
-                "without us; run this again to see its receipt"
+                f"deletion request {request.id} for {counted(len(request.emails), 'person', 'people')} is "
+                f"{request.status}. It continues; run this command again for the receipt"
             )

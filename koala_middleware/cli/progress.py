@@ -1,4 +1,4 @@
-"""A progress bar on the terminal, for commands that go through many entries."""
+"""Progress bars on a terminal's standard error, if tqdm is installed; nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def with_progress(items: Iterable[Item]) -> Iterator[Item]:
-    with progress() as advance:
-        for item in items:
-            yield item
-            advance(1)
-
-
 @contextmanager
-def progress(total: int | None = None) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal's standard error, where tqdm is installed; nothing elsewhere."""
+def progress_bar(
+    total: int | None = None, unit: str = "entries", description: str | None = None
+) -> Iterator[Callable[[int], object]]:
+    """Shows a bar while the block runs, and gives a function that advances it."""
     try:
         from tqdm import tqdm  # noqa: PLC0415  (the extra `cli`)
     except ImportError:
         yield lambda _: None
         return
-    with tqdm(total=total, unit=" entries", delay=1.0, disable=None, file=sys.stderr) as bar:
+    bar = tqdm(total=total, unit=f" {unit}", desc=description, delay=1.0, disable=None, file=sys.stderr)
+    with bar:
         yield bar.update
+
+
+def with_progress(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, with a bar that counts them."""
+    with progress_bar() as advance:
+        for item in items:
+            yield item
+            advance(1)

@@ -29,17 +29,17 @@ def completed(asked: Asked) -> Answer:
     return 200, {"id": "r1", "status": "completed", "deleted_receipt": [receipt]}
 
 
-def test_it_says_what_was_deleted_and_exits_with_0(
+def test_the_receipt_is_printed_and_the_exit_status_is_0(
     endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoint.answer = completed
 
     assert main(["erase", "ada@example.com"]) == 0
 
-    assert capsys.readouterr().out == "ada@example.com: 3 events, 2 page views, 1 profiles deleted\n"
+    assert capsys.readouterr().out == "ada@example.com: 3 events, 2 page views, 1 profile deleted\n"
 
 
-def test_emails_can_come_by_stdin(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emails_are_read_from_stdin(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint.answer = completed
     monkeypatch.setattr("sys.stdin", io.StringIO("ada@example.com\n\n grace@example.com\n"))
 
@@ -48,7 +48,7 @@ def test_emails_can_come_by_stdin(endpoint: Endpoint, monkeypatch: pytest.Monkey
     assert endpoint.asked[0].body == {"emails": ["ada@example.com", "grace@example.com"]}
 
 
-def test_receipts_that_do_not_come_in_time_exit_with_1(
+def test_without_receipts_in_time_the_exit_status_is_1(
     endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoint.answer = lambda asked: (
@@ -57,14 +57,14 @@ def test_receipts_that_do_not_come_in_time_exit_with_1(
 
     assert main(["erase", "ada@example.com", "--timeout", "0.3"]) == 1
 
-    assert "deletion request r1 of 1 people is processing" in capsys.readouterr().out
+    assert "deletion request r1 for 1 person is processing" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("emails", "message"),
     [(["ada@example.com"], "check KOALA_SECRET_API_KEY"), (["ada"], "number 1 of 1 is none")],
 )
-def test_what_went_wrong_is_one_line_without_the_secret(
+def test_errors_are_one_line_without_the_secret(
     endpoint: Endpoint, emails: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoint.answer = lambda _: (401, {"error": SECRET})
@@ -78,5 +78,5 @@ def test_what_went_wrong_is_one_line_without_the_secret(
 def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KOALA_SECRET_API_KEY")
 
-    with pytest.raises(SystemExit, match="KOALA_SECRET_API_KEY"):
+    with pytest.raises(SystemExit, match=r"^secret_api_key is missing, .* Set KOALA_SECRET_API_KEY\.$"):
         main(["erase", "ada@example.com"])

@@ -33,7 +33,7 @@ def test_once_delivers_what_is_there_and_ends(
         command = ["relay", "--from", "redis", "--broker", url, "--once"]
         assert main([*command, "--endpoint", endpoint.url, "--key", "pk_test"]) == 0
         assert not crowd.missing
-        assert capsys.readouterr().out == "pk_test: 40 entries delivered, 0 refused, 0 left out\n"
+        assert capsys.readouterr().out == "pk_test: 40 entries delivered, 0 refused, 0 dropped\n"
 
 
 def test_ended_while_the_endpoint_is_away_it_leaves_everything_where_it_was(
