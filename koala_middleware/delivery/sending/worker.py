@@ -18,7 +18,7 @@ from koala_middleware.delivery.sending.bulk_support import BulkOffer, about_bulk
 from koala_middleware.delivery.sending.circuit_breaker import Change, Gate
 from koala_middleware.delivery.sending.hook import Hook
 from koala_middleware.delivery.sending.threads import Pause
-from koala_middleware.delivery.transports.answers import Answer, Verdict, verdict, whole_batch_refused
+from koala_middleware.delivery.transports.answers import Answer, Verdict, verdict
 from koala_middleware.delivery.transports.base import Transport
 from koala_middleware.log_once import LogOnce
 
@@ -153,7 +153,7 @@ class Worker:
             self._outbox.done(parcel, part)
             self._tell("delivered", part, answer)
         elif said in {Verdict.REFUSED, Verdict.TOO_LARGE}:
-            if len(part) > 1 and self._parts_may_do(answer, said):
+            if len(part) > 1 and self._parts_may_do(said):
                 return self._deliver_halves(parcel, part, transport, deadline)
             self._refuse(parcel, part, answer)
         elif parcel.items:
@@ -174,10 +174,9 @@ class Worker:
             self._refused_whole += 1
         return said
 
-    def _parts_may_do(self, answer: Answer, said: Verdict) -> bool:
+    def _parts_may_do(self, said: Verdict) -> bool:
         # Where batch after batch was refused to its last entry, halving only multiplies requests.
-        hopeless = self._refused_whole >= HOPELESS or whole_batch_refused(answer)
-        return said is Verdict.TOO_LARGE or not hopeless
+        return said is Verdict.TOO_LARGE or self._refused_whole < HOPELESS
 
     def _refuse(self, parcel: Parcel, part: Sequence[Waiting], answer: Answer) -> None:
         self._outbox.refuse(parcel, part, f"{answer.summary} {answer.error}".strip())

@@ -15,8 +15,11 @@ from koala_middleware.delivery.transports import failures
 SUSPENDED = "Koala ingest suspended"
 LONGEST_RETRY_AFTER = 300.0  # seconds; an endpoint that asks for more is asked again sooner
 
+WEB_PAGE = "a web page"
+
 _NOT_NOW = frozenset({408, 425, 429})
-_WRONG_KEY = frozenset({401, 403, 407})
+_WRONG_ADDRESS_OR_KEY = frozenset({401, 403, 404, 405})
+_PROXY_AUTHENTICATION_REQUIRED = 407
 
 
 class Verdict(Enum):
@@ -46,7 +49,7 @@ class Answer:
 
     @property
     def taken(self) -> bool:
-        return self.status is not None and 200 <= self.status < 300
+        return self.status is not None and 200 <= self.status < 300 and self.error != WEB_PAGE
 
     @property
     def suspended(self) -> bool:
@@ -58,10 +61,21 @@ class Answer:
         return self.status is None and self.error in failures.REQUEST_WAS_SENT
 
     @property
+    def may_concern_one_batch(self) -> bool:
+        """A HOLD that can be about this batch alone, where the endpoint takes others with the same key.
+
+        A firewall in front of the endpoint answers 403 to a body that it dislikes; an endpoint without accounts
+        answers 404 to theirs. Where nothing was taken yet, the key or the address is wrong.
+        """
+        return self.status in _WRONG_ADDRESS_OR_KEY
+
+    @property
     def summary(self) -> str:
         """The answer in words for the log, without personal data."""
         if self.status is None:
             return self.error
+        if self.error == WEB_PAGE:
+            return f"HTTP {self.status} with a web page"
         return f'400 "{SUSPENDED}"' if self.suspended else f"HTTP {self.status}"
 
 
@@ -72,24 +86,28 @@ def verdict(answer: Answer) -> Verdict:
         return Verdict.TAKEN
     if status is None or status in _NOT_NOW or status >= 500 or status < 200:
         return Verdict.RETRY
-    # A redirect is a wrong endpoint setting: following it would turn the POST into a GET.
-    if answer.suspended or status in _WRONG_KEY or status < 400:
+    # A redirect means a wrong endpoint: following it would turn the POST into a GET.
+    if answer.suspended or status < 400 or status in {*_WRONG_ADDRESS_OR_KEY, _PROXY_AUTHENTICATION_REQUIRED}:
         return Verdict.HOLD
     return Verdict.TOO_LARGE if status == 413 else Verdict.REFUSED
-
-
-def whole_batch_refused(answer: Answer) -> bool:
-    """The answer is about the address, not about an entry: parts of the batch would be refused as well."""
-    return answer.status in {404, 405}
 
 
 def advice(answer: Answer, endpoint: str) -> str:
     """Tells whoever reads the log how to end a HOLD."""
     if answer.suspended:
         return "the hosted service is closed; set KOALA_ENDPOINT to a collector that runs"
+    if answer.status == _PROXY_AUTHENTICATION_REQUIRED:
+        return "the proxy wants a user and a password; check HTTP_PROXY and HTTPS_PROXY in the environment"
+    if answer.error == WEB_PAGE:
+        return (
+            f"{endpoint} is no collector, or a login page stands in between; check endpoint (KOALA_ENDPOINT)"
+        )
     if answer.status is not None and 300 <= answer.status < 400:
         return f"{endpoint} redirects; set KOALA_ENDPOINT to where it redirects to"
-    return "the endpoint does not take this key; check KOALA_PUBLIC_API_KEY and KOALA_ENDPOINT"
+    settings = "endpoint (KOALA_ENDPOINT) and public_api_key (KOALA_PUBLIC_API_KEY)"
+    if answer.status in {404, 405}:
+        return f"no collector is at this address, or it does not know this key; check {settings}"
+    return f"the endpoint does not take this key; check {settings}"
 
 
 def retry_after(header: str | None, now: float | None = None) -> float | None:

@@ -211,12 +211,18 @@ def test_an_endpoint_that_refuses_all_is_not_asked_for_every_entry_of_every_batc
     assert len(endpoint.posts) <= 3 * 15 + 7
 
 
-def test_an_unknown_key_is_refused_whole(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> None:
-    endpoint.answer(404)
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_wrong_key_or_address_keeps_everything_and_turns_health_bad(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    endpoint.answer(status)
     delivery = deliver()
     delivery.put(batch("ada", *range(8)))
-    assert delivery.flush(10).complete
-    assert (len(endpoint.posts), delivery.stats().refused) == (1, 8)
+    assert not delivery.flush(0.5).complete
+    assert delivery.stats().waiting == 8
+    assert (delivery.health().ok, delivery.health().state) == (False, "held")
+    assert "endpoint (KOALA_ENDPOINT) and public_api_key (KOALA_PUBLIC_API_KEY)" in caplog.text
+    assert len(endpoint.posts) == 1
 
 
 def test_what_is_too_large_goes_in_parts(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> None:
