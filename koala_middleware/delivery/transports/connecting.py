@@ -35,23 +35,33 @@ def connector(transport: str) -> Callable[[str], Connection]:
 def prepare(transport: str) -> None:
     """Loads the library while the app starts, so that no request waits for it.
 
-    Not where gevent is about to patch sockets: what is loaded before that stays unpatched.
+    Not where gevent or eventlet is about to patch sockets: what is loaded before that stays unpatched.
     """
-    if "gevent" not in sys.modules or _gevent_has_patched_sockets():
+    if not any(name in sys.modules and not patched() for name, patched in _GREENLETS.items()):
         connector(transport)
 
 
 def _would_block_greenlets(transport: str) -> bool:
-    """libcurl waits in C: under gevent the whole process would wait with it."""
-    if transport != "curl" or not _gevent_has_patched_sockets():
+    """libcurl waits in C, and every greenlet of the process would wait with it."""
+    if transport != "curl":
         return False
-    _log_once.warning('transport="curl" would stop all of a gevent worker; "http" is used instead')
-    return True
+    for name, patched in _GREENLETS.items():
+        if name in sys.modules and patched():
+            _log_once.warning(f'transport="curl" would stop a whole {name} worker; "http" is used instead')
+            return True
+    return False
 
 
 def _gevent_has_patched_sockets() -> bool:
-    if "gevent" not in sys.modules:
-        return False
     from gevent import monkey  # noqa: PLC0415  (loaded already)
 
     return bool(monkey.is_module_patched("socket"))
+
+
+def _eventlet_has_patched_sockets() -> bool:
+    from eventlet import patcher  # noqa: PLC0415  (loaded already)
+
+    return bool(patcher.is_monkey_patched("socket"))
+
+
+_GREENLETS = {"gevent": _gevent_has_patched_sockets, "eventlet": _eventlet_has_patched_sockets}
