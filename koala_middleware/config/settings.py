@@ -259,7 +259,9 @@ class KoalaConfig:
         "Connections to the endpoint at a time. A person's batches stay in order.",
     )
     request_timeout: float = setting(
-        5.0, validators.seconds(0.1), "Longest wait for the endpoint to accept a connection or to answer."
+        5.0,
+        validators.seconds(0.1),
+        "Longest that a request to the endpoint may take, from connecting to the end of the answer.",
     )
     shutdown_timeout: float = setting(
         2.0, validators.seconds(0), "Longest wait for delivery when the process ends."

@@ -1,6 +1,7 @@
-"""Servers on ports that no earlier server of this process had.
+"""Ports that are listened on once in a process: what was said for one server may be sent late, and must not reach
+the next test's.
 
-Entries for one test's server may arrive late, and must not reach the next test's. Must not know what servers answer.
+Must not know what the servers answer.
 """
 
 from __future__ import annotations
@@ -11,16 +12,12 @@ from typing import TypeVar
 
 Server = TypeVar("Server", bound=HTTPServer)
 
-_used_ports: set[int] = set()
+_had: set[int] = set()
 
 
-def listen_on_unused_port(listen: Callable[[], Server]) -> Server:
-    """The server that `listen` makes, on a new port.
-
-    Args:
-        listen: Makes a server on port 0.
-    """
-    while (server := listen()).server_port in _used_ports:
+def on_a_new_port(listen: Callable[[], Server]) -> Server:
+    """What `listen` makes, on a port that no server made here has had. `listen` asks for port 0."""
+    while (server := listen()).server_port in _had:
         server.server_close()
-    _used_ports.add(server.server_port)
+    _had.add(server.server_port)
     return server

@@ -17,7 +17,8 @@ class Transport(Protocol):
         """Sends one batch and returns the answer. Never raises.
 
         Args:
-            timeout: Seconds that each step may take.
+            timeout: Seconds that everything may take, from connecting to the end of the answer. A large body gets
+                longer: a second for each 32 kB.
         """
         ...
 

@@ -15,7 +15,7 @@ from typing import Any
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.gil import paced
 from koala_middleware.delivery.transports import failures
-from koala_middleware.delivery.transports.answers import Answer, retry_after
+from koala_middleware.delivery.transports.answers import WEB_PAGE, Answer, retry_after
 from koala_middleware.delivery.transports.connecting import connector
 from koala_middleware.delivery.transports.connection import Connection, Response
 from koala_middleware.delivery.transports.untraced import untraced
@@ -27,6 +27,7 @@ _ANSWER_BYTES = 64 * 1024  # longer than any answer of the protocol; the rest is
 _BULK_ANSWER_BYTES = 1024 * 1024
 _ERROR_LENGTH = 300
 _GZIP = 16 + zlib.MAX_WBITS
+_BLANK = b" \t\r\n\xef\xbb\xbf"  # may stand before a page: white space, a byte order mark
 _TAKEN = Answer(HTTPStatus.OK)
 _TAKEN_LINE = {"status": 200}  # nearly every line of a bulk's answer
 _FASTEST = 1  # zlib's level: batches are so alike that higher levels gain little and cost much
@@ -77,10 +78,10 @@ class HttpTransport:
         with untraced():
             try:
                 response = self._try(path, headers, timeout, body, max_bytes)
-            except OSError:  # no CA bundle where the environment says it is
-                response = failures.TLS_FAILURE
-            except Exception as error:  # noqa: BLE001  (a proxy setting, a decoder: whatever it is, the entries stay)
-                response = type(error).__name__
+            except failures.CannotConnectError as error:
+                response = str(error)
+            except Exception as error:  # noqa: BLE001  (a bug of a library must not end delivery: the entries stay)
+                response = failures.unexpected(type(error).__name__)
         if isinstance(response, str):
             self.close()
         return response
@@ -109,10 +110,20 @@ def _gzipped(body: bytes) -> bytes:
 def _answer(response: Response | str) -> Answer:
     if isinstance(response, str):
         return Answer(None, response)
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        return Answer(
+            response.status, _error_of(_object(response.content)), retry_after(response.retry_after)
+        )
+    if _is_web_page(response.content):
+        return Answer(response.status, WEB_PAGE)
     if response.status == HTTPStatus.OK and response.retry_after is None:
         return _TAKEN
-    error = "" if response.status < HTTPStatus.BAD_REQUEST else _error_of(_object(response.content))
-    return Answer(response.status, error, retry_after(response.retry_after))
+    return Answer(response.status, "", retry_after(response.retry_after))
+
+
+def _is_web_page(content: bytes) -> bool:
+    """HTML or XML, which no receiver of the protocol answers: a login portal, a parked domain, another site."""
+    return content.lstrip(_BLANK).startswith(b"<")
 
 
 def _answers(response: Response, expected: int) -> list[Answer]:
