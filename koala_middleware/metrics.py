@@ -1,6 +1,6 @@
-"""Delivery's numbers as metrics, for sites that have prometheus_client or OpenTelemetry.
+"""The counts of delivery as Prometheus or OpenTelemetry metrics.
 
-Read when they are asked for, so counting costs nothing in between. Neither library is loaded before.
+They are read when a scrape asks for them. Neither library is imported before it is needed.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
-_ENTRIES = "Entries by what became of them."
-_WAITING = "Entries that wait for the endpoint."
-_OLDEST = "Seconds that the oldest waiting entry has waited."
+_ENTRIES = "Entries by outcome."
+_WAITING = "Entries that wait for delivery."
+_OLDEST = "Seconds that the oldest entry has waited."
 
 
-class Counted(Protocol):
-    """A Delivery, or a KoalaClient."""
+class HasStats(Protocol):
+    """A KoalaClient, or a Delivery."""
 
     def stats(self) -> DeliveryStats: ...
 
 
-def to_prometheus(counted: Counted, registry: CollectorRegistry | None = None) -> None:
-    """Adds `koala_entries_total{fate, reason}`, `koala_waiting_entries`, `koala_oldest_waiting_seconds`.
+def to_prometheus(source: HasStats, registry: CollectorRegistry | None = None) -> None:
+    """Registers `koala_entries_total{fate, reason}`, `koala_waiting_entries`, `koala_oldest_waiting_seconds`.
 
     Args:
-        registry: prometheus_client's default when None.
+        registry: prometheus_client's default if None.
     Raises:
         ImportError: prometheus_client is not installed.
     """
     from prometheus_client import REGISTRY  # noqa: PLC0415
 
-    (registry or REGISTRY).register(_PrometheusCollector(counted))
+    (registry or REGISTRY).register(_PrometheusCollector(source))
 
 
-def to_opentelemetry(counted: Counted, meter: Meter | None = None) -> None:
-    """Adds the same as observable instruments: `koala.entries`, `koala.waiting`, `koala.oldest_waiting`.
+def to_opentelemetry(source: HasStats, meter: Meter | None = None) -> None:
+    """Registers the same as observable instruments: `koala.entries`, `koala.waiting`, `koala.oldest_waiting`.
 
     Args:
-        meter: One of the global provider's when None.
+        meter: One of the global provider if None.
     Raises:
         ImportError: opentelemetry-api is not installed.
     """
     from opentelemetry import metrics  # noqa: PLC0415
 
     def entries(_: CallbackOptions) -> Iterable[Observation]:
-        for fate, reason, count in fates(counted.stats()):
+        for fate, reason, count in fates(source.stats()):
             yield metrics.Observation(count, {"fate": fate, "reason": reason})
 
     def waiting(_: CallbackOptions) -> Iterable[Observation]:
-        yield metrics.Observation(counted.stats().waiting)
+        yield metrics.Observation(source.stats().waiting)
 
     def oldest(_: CallbackOptions) -> Iterable[Observation]:
-        yield metrics.Observation(counted.stats().oldest_waiting_age or 0.0)
+        yield metrics.Observation(source.stats().oldest_waiting_age or 0.0)
 
     meter = meter or metrics.get_meter("koala_middleware")
     meter.create_observable_counter("koala.entries", [entries], "{entry}", _ENTRIES)
@@ -66,7 +66,7 @@ def to_opentelemetry(counted: Counted, meter: Meter | None = None) -> None:
 
 
 def fates(stats: DeliveryStats) -> Iterator[tuple[str, str, int]]:
-    """Fate, reason (empty but for dropped) and number of entries."""
+    """(fate, reason, number of entries). Only dropped entries have a reason."""
     yield "accepted", "", stats.accepted
     yield "delivered", "", stats.delivered
     yield "refused", "", stats.refused
@@ -75,13 +75,13 @@ def fates(stats: DeliveryStats) -> Iterator[tuple[str, str, int]]:
 
 
 class _PrometheusCollector:
-    def __init__(self, counted: Counted) -> None:
-        self._counted = counted
+    def __init__(self, source: HasStats) -> None:
+        self._source = source
 
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
 
-        stats = self._counted.stats()
+        stats = self._source.stats()
         entries = CounterMetricFamily("koala_entries", _ENTRIES, labels=["fate", "reason"])
         for fate, reason, count in fates(stats):
             entries.add_metric([fate, reason], count)

@@ -11,30 +11,30 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.transports.answers import SUSPENDED, Answer, Verdict, advice, verdict
 from koala_middleware.delivery.transports.untraced import untraced
 from koala_middleware.errors import KoalaApiError
 from koala_middleware.payload.values.serialization import to_json
+from koala_middleware.protocol.paths import profiles_path
 
 if TYPE_CHECKING:
     import requests
 
-QUALIFY_TIMEOUT = 10.0  # seconds, where qualify() is not told
-_ANSWER_BYTES = 4 * 1024 * 1024  # more than a receipt of 50 people takes
-_PIECE = 64 * 1024
+QUALIFY_TIMEOUT = 10.0  # seconds, the default of qualify()
+_ANSWER_BYTES = 4 * 1024 * 1024  # more than the receipt for 50 people
+_CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Qualification:
-    """What the endpoint makes of a visitor.
+    """What the endpoint knows about a visitor.
 
     Attributes:
-        profile_id: As the endpoint knows the visitor; minted there when none was given.
-        q: Its verdict; None where it has none.
-        a: What it knows of their company; None or empty where it knows nothing.
+        profile_id: The visitor's id; a new one if none was given.
+        q: Whether the visitor qualifies; None if the endpoint does not say.
+        a: The visitor's company; None or empty if it is not known.
     """
 
     profile_id: str
@@ -43,22 +43,25 @@ class Qualification:
 
 
 def qualify(config: KoalaConfig, profile: Mapping[str, Any], timeout: float) -> Qualification:
-    """`POST …/profiles`. `profile` has profile_id, and email and traits where they are known.
+    """Ask the endpoint about one visitor (`POST …/profiles`).
 
+    Args:
+        profile: `profile_id`, `email` and `traits`, as far as they are known.
+        timeout: Seconds, in all.
     Raises:
-        KoalaApiError: no answer in time, or one that is no success.
+        KoalaApiError: no answer in time, or an error.
     """
-    api = Api(config.endpoint, config.user_agent)
-    path = f"/web/projects/{quote(config.public_api_key, safe='')}/profiles"
-    said = api.ask("POST", path, time.monotonic() + timeout, profile)
+    api = JsonApi(config.endpoint, config.user_agent)
+    path = profiles_path(config.public_api_key)
+    said = api.call("POST", path, time.monotonic() + timeout, profile)
     profile_id = said.get("profile_id")
     if not isinstance(profile_id, str):
-        raise KoalaApiError(f"POST {config.endpoint}{path}: the answer names no profile_id")
+        raise KoalaApiError(f"POST {config.endpoint}{path}: the answer has no profile_id")
     return Qualification(profile_id, said.get("q"), said.get("a"))
 
 
-class Bearer:
-    """An Authorization header that shows its key nowhere, whatever is printed of the call."""
+class BearerAuth:
+    """An Authorization header whose key no repr shows, whatever a traceback prints."""
 
     __slots__ = ("_key",)
 
@@ -70,33 +73,33 @@ class Bearer:
         return request
 
     def __repr__(self) -> str:
-        return "Bearer(***)"
+        return "BearerAuth(***)"
 
 
-class Api:
-    """One host's answered calls: JSON out, a JSON object back."""
+class JsonApi:
+    """Calls to one host that send JSON and answer with a JSON object."""
 
-    def __init__(self, base: str, user_agent: str, bearer: Bearer | None = None) -> None:
+    def __init__(self, base: str, user_agent: str, bearer: BearerAuth | None = None) -> None:
         self._base = base
         self._user_agent = user_agent
         self._bearer = bearer
 
-    def ask(self, method: str, path: str, deadline: float, body: object = None) -> Mapping[str, Any]:
-        """The answer's object.
+    def call(self, method: str, path: str, deadline: float, body: object = None) -> Mapping[str, Any]:
+        """The object in the answer.
 
         Args:
-            deadline: By the monotonic clock.
+            deadline: On the monotonic clock.
         Raises:
-            KoalaApiError: no answer by then, or one that is no success.
+            KoalaApiError: no answer by then, or an error.
         """
-        # Failures come back as values: an exception of the client would bring frames that hold the secret.
+        # `_exchange` returns failures as values: an exception from it would hold frames with the secret.
         with untraced():
             answer, content = self._exchange(method, self._base + path, deadline, body)
         if verdict(answer) is Verdict.TAKEN:
             found = _object(content)
             if found is not None:
                 return found
-            answer = Answer(answer.status, "an answer that is no JSON object")
+            answer = Answer(answer.status, "the answer is not a JSON object")
         raise self._error(f"{method} {self._base}{path}", answer)
 
     def _error(self, call: str, answer: Answer) -> KoalaApiError:
@@ -129,16 +132,16 @@ class Api:
                 url,
                 data=None if body is None else to_json(body),
                 headers=headers,
-                # Never None: requests would look for a password in ~/.netrc, and prefer it.
-                auth=self._bearer or _nobody,
+                # Never None: requests would prefer a password in ~/.netrc.
+                auth=self._bearer or _no_auth,
                 timeout=left,
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                content = b"".join(_pieces(response, deadline))
+                content = b"".join(_chunks(response, deadline))
                 if response.ok:
                     return Answer(response.status_code), content
-                return Answer(response.status_code, _known_error(content)), b""
+                return Answer(response.status_code, _suspended_error(content)), b""
         except requests.exceptions.SSLError:
             failure = "TLS failure"
         except (requests.exceptions.Timeout, _LateError):
@@ -151,19 +154,19 @@ class Api:
 
 
 class _LateError(Exception):
-    """The answer is still coming when its time is over."""
+    """The answer did not end in time."""
 
 
-def _pieces(response: requests.Response, deadline: float) -> Iterator[bytes]:
+def _chunks(response: requests.Response, deadline: float) -> Iterator[bytes]:
     size = 0
-    for piece in response.iter_content(_PIECE):
-        size += len(piece)
+    for chunk in response.iter_content(_CHUNK):
+        size += len(chunk)
         if time.monotonic() > deadline or size > _ANSWER_BYTES:
             raise _LateError
-        yield piece
+        yield chunk
 
 
-def _nobody(request: Any) -> Any:
+def _no_auth(request: Any) -> Any:
     return request
 
 
@@ -175,7 +178,7 @@ def _object(content: bytes) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _known_error(content: bytes) -> str:
-    """The one error text that means something; every other may repeat the secret or the data."""
+def _suspended_error(content: bytes) -> str:
+    """The one error text that matters here. All others may repeat the secret or the data."""
     said = (_object(content) or {}).get("error")
     return SUSPENDED if Answer(400, said if isinstance(said, str) else "").suspended else ""

@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from koala_middleware.testing.collector import Answer, Collector, Received
+    from koala_middleware.testing.collector import Answer, Collector, ReceivedRequest
     from koala_middleware.testing.draining import drain
-    from koala_middleware.testing.recorded import Recorded, RecordedBatches
+    from koala_middleware.testing.recorded import RecordedBatches, RecordedEntry
     from koala_middleware.testing.recorder import recording
 
-__all__ = ["Answer", "Collector", "Received", "Recorded", "RecordedBatches", "drain", "recording"]
+__all__ = ["Answer", "Collector", "ReceivedRequest", "RecordedBatches", "RecordedEntry", "drain", "recording"]
 
 _MODULES = {
     "Answer": "collector",
     "Collector": "collector",
-    "Received": "collector",
-    "Recorded": "recorded",
+    "ReceivedRequest": "collector",
+    "RecordedEntry": "recorded",
     "RecordedBatches": "recorded",
     "drain": "draining",
     "recording": "recorder",

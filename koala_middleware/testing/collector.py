@@ -1,6 +1,6 @@
-"""A collector for tests: real HTTP on a free port, answers by script, keeps what it is sent.
+"""A collector for tests: real HTTP on a free port, scripted answers, keeps what it receives.
 
-Must not know how batches come about: it sees requests, as the real one would.
+Must not know how batches are made: it sees requests, as the real one does.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from koala_middleware.testing.ports import on_a_new_port
+from koala_middleware.testing.ports import listen_on_unused_port
 from koala_middleware.testing.recorded import RecordedBatches
 
-_PATIENCE = 10.0  # seconds; a wait for what does come ends when it comes
+_WAIT = 10.0  # seconds at most
 
 
 class Answer(NamedTuple):
-    """What the collector answers one request: `Answer(429, {"Retry-After": "3"})`."""
+    """The answer to one request: `Answer(429, {"Retry-After": "3"})`."""
 
     status: int = 200
     headers: Mapping[str, str] = {}
@@ -31,8 +31,8 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Received:
-    """One request as it came.
+class ReceivedRequest:
+    """One request.
 
     Attributes:
         headers: By lower-case name.
@@ -50,11 +50,11 @@ class Collector:
     """`with Collector() as collector:` then point `endpoint` at `collector.url`.
 
     Attributes:
-        received: Every request that came, in order, whatever was answered.
-        events: What those requests said, to ask and to assert on.
+        received: Every request in order, whatever was answered.
+        events: The entries that were taken, to inspect and to assert on.
     """
 
-    received: list[Received] = field(default_factory=list)
+    received: list[ReceivedRequest] = field(default_factory=list)
     events: RecordedBatches = field(default_factory=RecordedBatches)
     _script: deque[Answer] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -62,7 +62,7 @@ class Collector:
 
     def __post_init__(self) -> None:
         self._answering.set()
-        self._server = on_a_new_port(lambda: _Server(self))
+        self._server = listen_on_unused_port(lambda: _Server(self))
         self._dead = False
         self._port_kept = socket.socket()
         self._port_kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -81,7 +81,7 @@ class Collector:
         self._port_kept.close()
 
     def die(self) -> None:
-        """From now on connections are refused: a collector that is down. Its port stays its own."""
+        """Refuse connections from now on, like a collector that is down. The port stays reserved."""
         if self._port_kept.fileno() == -1 or self._dead:
             return
         self._dead = True
@@ -92,35 +92,35 @@ class Collector:
 
     @property
     def batches(self) -> list[Mapping[str, Any]]:
-        """The bodies that were taken, in the order they came."""
+        """The bodies of requests that were answered with 2xx, in order."""
         with self._changed:
             return [request.body for request in self.received if request.status < 300]  # noqa: PLR2004
 
     def answer(self, *answers: Answer | int) -> None:
-        """Script what the next requests are answered; then 200 again."""
+        """Script the answers to the next requests. Later ones get 200 again."""
         self._script.extend(Answer(answer) if isinstance(answer, int) else answer for answer in answers)
 
     def hold(self) -> None:
-        """Take requests but do not answer them, until `release()`: a collector that is slow."""
+        """Take requests without answering them until `release()`, like a collector that is slow."""
         self._answering.clear()
 
     def release(self) -> None:
         self._answering.set()
 
     def wait_for(
-        self, met: int | Callable[[Collector], object] = 1, timeout: float = _PATIENCE
+        self, met: int | Callable[[Collector], object] = 1, timeout: float = _WAIT
     ) -> list[Mapping[str, Any]]:
-        """Wait until so many batches were taken, or `met(collector)` is true, and return all batches.
+        """Wait for a number of batches, or until `met(collector)` is true. Returns all batches.
 
         Raises:
-            TimeoutError: it did not happen within `timeout` seconds; says what came.
+            TimeoutError: it did not happen within `timeout` seconds; shows what arrived.
         """
         deadline = monotonic() + timeout
         with self._changed:
             while not (len(self.batches) >= met if isinstance(met, int) else met(self)):
                 if not self._changed.wait(deadline - monotonic()) and monotonic() >= deadline:
                     raise TimeoutError(
-                        f"the collector waited {timeout:g} s and was sent {len(self.batches)} batches:\n"
+                        f"the collector waited {timeout:g} s; batches received: {len(self.batches)}\n"
                         f"{self.events.summary()}"
                     )
             return self.batches
@@ -129,7 +129,7 @@ class Collector:
         answer = self._script.popleft() if self._script else Answer()
         body = json.loads(raw) if raw else {}
         with self._changed:
-            self.received.append(Received(path, headers, body, answer.status))
+            self.received.append(ReceivedRequest(path, headers, body, answer.status))
             if answer.status < 300:  # noqa: PLR2004
                 self.events.add(body)
             self._changed.notify_all()
@@ -153,7 +153,7 @@ class _Server(ThreadingHTTPServer):
 
     def server_close(self) -> None:
         super().server_close()
-        # Kept-alive connections would hold their threads, and the client its hope.
+        # Clients would go on using connections that are kept alive.
         for connection in self._connections:
             try:
                 connection.shutdown(socket.SHUT_RDWR)
@@ -161,7 +161,7 @@ class _Server(ThreadingHTTPServer):
                 connection.close()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is its own business."""
+        """Ignores clients that went away."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -185,4 +185,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(written)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
-        """Requests are kept, not logged."""
+        """Requests are recorded, not logged."""

@@ -1,6 +1,6 @@
-"""The pytest plugin: under pytest nothing is delivered unless asked for, and tests see what was recorded.
+"""The pytest plugin: nothing is delivered under pytest unless a test asks for it, and tests see what was recorded.
 
-Installed by the package's entry point. `koala_delivery = on` in pytest's configuration leaves delivery alone.
+The package's entry point installs it. `koala_delivery = on` in pytest's configuration turns delivery on.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Before the suite's conftest.py, which may import the app and so make its client."""
-    _record(early_config)
+    """Runs before the suite's conftest.py, which may import the app and so make its client."""
+    _start_recording(early_config)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Where it is a conftest.py that names this plugin, and the other hook is over."""
-    _record(config)
+    """Runs where a conftest.py names this plugin, too late for the other hook."""
+    _start_recording(config)
 
 
-def _record(config: pytest.Config) -> None:
+def _start_recording(config: pytest.Config) -> None:
     if _recording in config.stash or config.getini("koala_delivery") == "on":
         return
-    from koala_middleware.testing import recording  # noqa: PLC0415  (only where it is wanted)
+    from koala_middleware.testing import recording  # noqa: PLC0415  (only when it is needed)
 
     stack = config.stash[_recording] = ExitStack()
     stack.enter_context(recording())
-    # For the processes that tests start.
+    # For processes that tests start.
     environment = pytest.MonkeyPatch()
     environment.setenv("KOALA_DELIVERY", "off")
     stack.callback(environment.undo)
@@ -56,7 +56,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def koala_events(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedBatches]:
-    """What the app said during this test: `koala_events.assert_tracked("Logged In", email=…, method=…)`."""
+    """What the app recorded during this test: `koala_events.assert_tracked("Logged In", email=…, method=…)`."""
     from koala_middleware.testing.recorder import listening, recording  # noqa: PLC0415
 
     _finish_responses(monkeypatch)
@@ -65,15 +65,15 @@ def koala_events(monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedBatches]:
 
 
 def _finish_responses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have werkzeug's and Flask's test clients read and close each response, as every server does.
+    """Makes werkzeug's and Flask's test clients read and close each response, as every server does.
 
-    They leave that to the test, and what was said goes out with the last byte.
+    Otherwise they leave that to the test, and entries leave only with the last byte.
     """
-    import werkzeug.test  # noqa: PLC0415  (only where it is wanted)
+    import werkzeug.test  # noqa: PLC0415  (only when it is needed)
 
     run = werkzeug.test.run_wsgi_app
 
-    def run_and_finish(app: Any, environ: Any, buffered: bool = False) -> Any:  # noqa: ARG001  (always)
+    def run_and_finish(app: Any, environ: Any, buffered: bool = False) -> Any:  # noqa: ARG001  (always buffered)
         return run(app, environ, buffered=True)
 
     monkeypatch.setattr(werkzeug.test, "run_wsgi_app", run_and_finish)
@@ -81,14 +81,16 @@ def _finish_responses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def koala_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """A real collector on a free port. Apps made during this test that are given its `url` as their
-    endpoint, or take it from the environment, do deliver to it."""
+    """A real collector on a free port.
+
+    Apps made during this test deliver to it if its `url` is their endpoint, given or from the environment.
+    """
     from koala_middleware.testing import Collector  # noqa: PLC0415
-    from koala_middleware.testing.draining import let_go  # noqa: PLC0415
+    from koala_middleware.testing.draining import close_clients_of  # noqa: PLC0415
     from koala_middleware.testing.recorder import delivering_to  # noqa: PLC0415
 
     with Collector() as collector, delivering_to(collector.url):
         monkeypatch.setenv("KOALA_ENDPOINT", collector.url)
         monkeypatch.setenv("KOALA_DELIVERY", "thread")
         yield collector
-        let_go(collector.url)
+        close_clients_of(collector.url)

@@ -1,7 +1,6 @@
-"""Ports that are listened on once in a process: what was said for one server may be sent late, and must not reach
-the next test's.
+"""Servers on ports that no earlier server of this process had.
 
-Must not know what the servers answer.
+Entries for one test's server may arrive late, and must not reach the next test's. Must not know what servers answer.
 """
 
 from __future__ import annotations
@@ -12,12 +11,16 @@ from typing import TypeVar
 
 Server = TypeVar("Server", bound=HTTPServer)
 
-_had: set[int] = set()
+_used_ports: set[int] = set()
 
 
-def on_a_new_port(listen: Callable[[], Server]) -> Server:
-    """What `listen` makes, on a port that no server made here has had. `listen` asks for port 0."""
-    while (server := listen()).server_port in _had:
+def listen_on_unused_port(listen: Callable[[], Server]) -> Server:
+    """The server that `listen` makes, on a new port.
+
+    Args:
+        listen: Makes a server on port 0.
+    """
+    while (server := listen()).server_port in _used_ports:
         server.server_close()
-    _had.add(server.server_port)
+    _used_ports.add(server.server_port)
     return server

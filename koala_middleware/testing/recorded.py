@@ -1,6 +1,6 @@
-"""What was said of whom, as read from batches: to look at, and to assert on with a telling failure.
+"""Recorded batches: to inspect, and to assert on with useful failure messages.
 
-Knows batches by their JSON alone, and not where they were taken down.
+Must know batches only by their JSON, not where they were recorded.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """One entry and the person or company it belongs to.
+class RecordedEntry:
+    """One entry, and the person or company it belongs to.
 
     Attributes:
         name: The event's name, a page's title, None for an identify.
         data: Properties, traits, or the page.
-        domain: Of a company's entry, the company's; `account_id` likewise.
+        domain: The company's, for a company's entry; `account_id` likewise.
     """
 
     kind: Literal["identify", "track", "page"]
@@ -36,7 +36,7 @@ class Recorded:
 
 
 class RecordedBatches:
-    """What was recorded, by person. Truthy once anything was; iterates over entries, oldest first."""
+    """Recorded batches. Iterates over their entries, oldest first; false while there are none."""
 
     def __init__(self) -> None:
         self.batches: list[Mapping[str, Any]] = []
@@ -47,7 +47,7 @@ class RecordedBatches:
     def clear(self) -> None:
         self.batches.clear()
 
-    def __iter__(self) -> Iterator[Recorded]:
+    def __iter__(self) -> Iterator[RecordedEntry]:
         for batch in list(self.batches):
             yield from _entries(batch)
 
@@ -55,19 +55,19 @@ class RecordedBatches:
         return sum(1 for _ in self)
 
     @property
-    def tracked(self) -> list[Recorded]:
-        """The events alone, oldest first."""
+    def tracked(self) -> list[RecordedEntry]:
+        """The events, oldest first."""
         return [entry for entry in self if entry.kind == "track"]
 
     @property
-    def identified(self) -> list[Recorded]:
-        """The identifies alone, oldest first."""
+    def identified(self) -> list[RecordedEntry]:
+        """The identifies, oldest first."""
         return [entry for entry in self if entry.kind == "identify"]
 
-    def of(self, who: str) -> list[Recorded]:
+    def of(self, who: str) -> list[RecordedEntry]:
         """All entries of one person or company: by email, profile id, domain or account id.
 
-        By email, what the same profile did before it was known counts too.
+        For an email, this includes what the same profile did before it was identified.
         """
         known = {batch.get("profile_id") for batch in self.batches if batch.get("email") == who}
         known.discard(None)
@@ -80,29 +80,29 @@ class RecordedBatches:
 
     def assert_tracked(
         self, event: str, *, email: str | None = None, profile_id: str | None = None, **properties: Any
-    ) -> Recorded:
+    ) -> RecordedEntry:
         """The event of this name, by this person, with at least these properties.
 
         Raises:
-            AssertionError: there is none; shows the nearest one and where it differs.
+            AssertionError: there is none; shows the most similar event and its differences.
         """
-        wanted = _Wanted(self, "track", event, email, profile_id, properties)
-        return wanted.found()
+        expected = _Expected(self, "track", event, email, profile_id, properties)
+        return expected.find()
 
     def assert_identified(
         self, email: str | None = None, *, profile_id: str | None = None, **traits: Any
-    ) -> Recorded:
+    ) -> RecordedEntry:
         """The identify of this person, with at least these traits. Fails as `assert_tracked` does."""
-        wanted = _Wanted(self, "identify", None, email, profile_id, traits)
-        return wanted.found()
+        expected = _Expected(self, "identify", None, email, profile_id, traits)
+        return expected.find()
 
     def summary(self) -> str:
-        """All entries, one a line."""
+        """All entries, one per line."""
         return "\n".join(f"  {entry}" for entry in self) or "  nothing was recorded"
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Expected:
     recorded: RecordedBatches
     kind: str
     name: str | None
@@ -110,14 +110,14 @@ class _Wanted:
     profile_id: str | None
     data: Mapping[str, Any]
 
-    def found(self) -> Recorded:
+    def find(self) -> RecordedEntry:
         candidates = [entry for entry in self.recorded if entry.kind == self.kind]
         for entry in candidates:
             if not self._differences(entry):
                 return entry
         raise AssertionError(self._failure(candidates))
 
-    def _differences(self, entry: Recorded) -> list[str]:
+    def _differences(self, entry: RecordedEntry) -> list[str]:
         pairs: list[tuple[str, object, object]] = [("event", self.name, entry.name)]
         if self.email is not None and entry not in self.recorded.of(self.email):
             pairs.append(("email", self.email, entry.email))
@@ -130,7 +130,7 @@ class _Wanted:
             if expected != got
         ]
 
-    def _failure(self, candidates: list[Recorded]) -> str:
+    def _failure(self, candidates: list[RecordedEntry]) -> str:
         who = self.email or self.profile_id
         what = f"event {self.name!r}" if self.kind == "track" else "identify"
         lines = [f"no {what}{f' of {who}' if who else ''} with {dict(self.data)} was recorded"]
@@ -139,7 +139,7 @@ class _Wanted:
             lines += [f"  nearest: {nearest}", *self._differences(nearest)]
         return "\n".join([*lines, "all that was recorded:", self.recorded.summary()])
 
-    def _distance(self, entry: Recorded) -> tuple[float, int]:
+    def _distance(self, entry: RecordedEntry) -> tuple[float, int]:
         likeness = SequenceMatcher(None, self.name or "", entry.name or "").ratio()
         return (1 - likeness, len(self._differences(entry)))
 
@@ -152,12 +152,14 @@ class _Missing:
 _MISSING = _Missing()
 
 
-def _entries(batch: Mapping[str, Any]) -> Iterator[Recorded]:
+def _entries(batch: Mapping[str, Any]) -> Iterator[RecordedEntry]:
     whose = {name: batch.get(name) for name in ("email", "profile_id", "domain", "account_id")}
     for entry in batch.get("identifies", ()):
-        yield Recorded("identify", None, entry.get("traits", {}), message_id=entry.get("message_id"), **whose)
+        yield RecordedEntry(
+            "identify", None, entry.get("traits", {}), message_id=entry.get("message_id"), **whose
+        )
     for entry in batch.get("events", ()):
-        yield Recorded(
+        yield RecordedEntry(
             "track",
             entry.get("event"),
             entry.get("properties", {}),
@@ -166,4 +168,4 @@ def _entries(batch: Mapping[str, Any]) -> Iterator[Recorded]:
         )
     for entry in batch.get("page_views", ()):
         page = entry.get("page", {})
-        yield Recorded("page", page.get("title"), page, message_id=entry.get("message_id"), **whose)
+        yield RecordedEntry("page", page.get("title"), page, message_id=entry.get("message_id"), **whose)

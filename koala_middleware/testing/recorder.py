@@ -1,7 +1,7 @@
-"""Taking batches down instead of sending them. Cookies and responses stay as in production.
+"""Records batches instead of sending them. Cookies and responses stay as in production.
 
-While `recording()` is on, a client made anywhere in the process delivers for real only to an endpoint that
-was asked for: a test's collector. So no test suite reaches production by accident.
+While `recording()` is on, clients deliver only to endpoints that were allowed: those of a test's collector. So no test
+suite reaches production by accident.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from koala_middleware.protocol.batches import Batch
 from koala_middleware.protocol.bodies import request_body
 from koala_middleware.testing.recorded import RecordedBatches
 
-_listening: list[RecordedBatches] = []
-_endpoints: set[str] = set()
+_listeners: list[RecordedBatches] = []
+_allowed_endpoints: set[str] = set()
 
 
 class RecordedDelivery(Delivery):
-    """Shows each batch to those who listen, and delivers it only where that was asked for."""
+    """Gives each batch to the listeners, and delivers it only to allowed endpoints."""
 
     def __init__(self, config: KoalaConfig) -> None:
-        super().__init__(config if config.endpoint in _endpoints else replace(config, delivery="off"))
+        super().__init__(config if config.endpoint in _allowed_endpoints else replace(config, delivery="off"))
 
     def put(self, batch: Batch) -> None:
-        for listener in _listening:
+        for listener in _listeners:
             listener.add(json.loads(request_body(batch)))
         super().put(batch)
 
 
 @contextmanager
 def recording() -> Iterator[None]:
-    """Within this block, no client that is made delivers to anything but a test's collector."""
+    """Clients made within this block deliver only to allowed endpoints."""
     before = KoalaClient.delivered_by
     KoalaClient.delivered_by = RecordedDelivery
     try:
@@ -47,20 +47,20 @@ def recording() -> Iterator[None]:
 
 @contextmanager
 def listening() -> Iterator[RecordedBatches]:
-    """What clients made while recording hand over within this block."""
+    """The batches of this block, from clients made while recording."""
     recorded = RecordedBatches()
-    _listening.append(recorded)
+    _listeners.append(recorded)
     try:
         yield recorded
     finally:
-        _listening.remove(recorded)
+        _listeners.remove(recorded)
 
 
 @contextmanager
 def delivering_to(endpoint: str) -> Iterator[None]:
-    """Clients made within this block do deliver to this endpoint."""
-    _endpoints.add(endpoint)
+    """Clients made within this block deliver to this endpoint."""
+    _allowed_endpoints.add(endpoint)
     try:
         yield
     finally:
-        _endpoints.discard(endpoint)
+        _allowed_endpoints.discard(endpoint)

@@ -22,7 +22,7 @@ from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Person
-from koala_middleware.testing.ports import on_a_new_port
+from koala_middleware.testing.ports import listen_on_unused_port
 
 HANG = -1  # takes the request and never answers
 RESET = -2  # takes the request and cuts the connection
@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     endpoint = Endpoint(url="")
-    server = on_a_new_port(lambda: _Server(endpoint))
+    server = listen_on_unused_port(lambda: _Server(endpoint))
     endpoint.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -6,6 +6,7 @@ The Python blocks of a page run in order, in one namespace that has a visitor's 
 
 from __future__ import annotations
 
+import ast
 import pkgutil
 import re
 import shlex
@@ -34,6 +35,7 @@ BLOCK = re.compile(
 )
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+CODE = re.compile(r"`([^`]+)`")
 EXTRA = re.compile(r"\[([\w,]+)\]")
 
 
@@ -128,6 +130,27 @@ def test_the_links_of_a_page_lead_to_a_file_and_a_heading(page: Path) -> None:
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), path
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def texts_in_the_code() -> list[str]:
+    """Every string of the package, those of f-strings in their parts."""
+    trees = [ast.parse(file.read_text("utf-8")) for file in (ROOT / "koala_middleware").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [("errors.md", "| the line begins or contains |"), ("statistics.md", "| reason in `dropped` |")],
+    ids=["log messages", "reasons of dropped entries"],
+)
+def test_the_messages_in_a_table_of_the_reference_are_those_of_the_code(page: str, heading: str) -> None:
+    _, _, rest = (ROOT / "docs" / "reference" / page).read_text("utf-8").partition(heading)
+    cells = [row.split("|")[1] for row in rest.partition("\n\n")[0].splitlines()[2:]]
+    code = texts_in_the_code()
+    for message in CODE.findall(" ".join(cells)):
+        for part in filter(None, (part.strip(" :;()") for part in message.split("…"))):
+            assert any(part in text for text in code), f"no message contains {part!r}"
 
 
 def test_every_page_is_reached_from_the_index() -> None:

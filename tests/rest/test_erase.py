@@ -114,11 +114,11 @@ def test_a_call_that_fails_for_good_says_what_was_done_before(endpoint: Endpoint
     app = App()
     endpoint.answer = lambda asked: (422, {"error": "no"}) if len(app.requests) == 1 else app(asked)
 
-    with pytest.raises(KoalaErasureError, match=r"HTTP 422 \(50 of 60 people were asked") as failed:
+    with pytest.raises(KoalaErasureError, match=r"HTTP 422 \(requested before: 50 of 60 people") as failed:
         endpoint.client().erase(people(60))
 
     assert [request.id for request in failed.value.report.requests] == ["request-1"]
-    assert failed.value.report.unasked == tuple(people(60)[50:])
+    assert failed.value.report.not_requested == tuple(people(60)[50:])
 
 
 def test_a_request_that_the_app_gives_up_is_said(endpoint: Endpoint) -> None:
@@ -126,7 +126,7 @@ def test_a_request_that_the_app_gives_up_is_said(endpoint: Endpoint) -> None:
         (200, {"deletion_request_id": "r1"}) if asked.method == "POST" else (200, {"status": "failed"})
     )
 
-    with pytest.raises(KoalaErasureError, match="the deletion request r1 is failed"):
+    with pytest.raises(KoalaErasureError, match="the deletion request r1 ended with status failed"):
         endpoint.client().erase(["ada@example.com"])
 
 

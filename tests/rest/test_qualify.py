@@ -59,9 +59,9 @@ def test_traits_are_said_in_json_and_their_secrets_masked(endpoint: Endpoint) ->
         pytest.param((422, {"error": "bad ada@example.com"}), "HTTP 422", id="refused"),
         pytest.param((500, b"<html>"), "HTTP 500", id="broken"),
         pytest.param((302, b""), "redirects", id="redirect"),
-        pytest.param((200, b"<html>"), "no JSON object", id="no JSON"),
-        pytest.param((200, ["a"]), "no JSON object", id="a list"),
-        pytest.param((200, {}), "names no profile_id", id="no profile"),
+        pytest.param((200, b"<html>"), "is not a JSON object", id="no JSON"),
+        pytest.param((200, ["a"]), "is not a JSON object", id="a list"),
+        pytest.param((200, {}), "has no profile_id", id="no profile"),
     ],
 )
 def test_an_answer_that_is_no_success_says_what_to_do_and_repeats_nothing(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from koala_middleware import KoalaClient
-from koala_middleware.testing.ports import on_a_new_port
+from koala_middleware.testing.ports import listen_on_unused_port
 
 SECRET = "sk_do_not_show_me"
 
@@ -75,7 +75,7 @@ def endpoint() -> Iterator[Endpoint]:
         def log_message(self, *_arguments: object) -> None:
             pass
 
-    server = on_a_new_port(lambda: ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+    server = listen_on_unused_port(lambda: ThreadingHTTPServer(("127.0.0.1", 0), Handler))
     server.daemon_threads = True
     found.url = f"http://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
