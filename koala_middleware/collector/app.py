@@ -13,14 +13,16 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from koala_middleware.collector import json_api, probes
+from koala_middleware.collector.access.allowed_hosts import AllowedHosts
 from koala_middleware.collector.access.login_required import LoginRequired, database_unavailable
+from koala_middleware.collector.access.proxies import TrustedProxies
 from koala_middleware.collector.http import refusal_response
 from koala_middleware.collector.pages import live, login, views
 from koala_middleware.collector.pages.rendering import STATIC
 from koala_middleware.collector.receiving import batches, browser_script, bulk, deletion_requests
 from koala_middleware.collector.receiving.cors import cors
 from koala_middleware.collector.runtime import Collector
-from koala_middleware.collector.settings import CollectorSettings, collection, milliseconds
+from koala_middleware.collector.settings import CollectorSettings, collection, milliseconds, networks
 from koala_middleware.collector.store.errors import DatabaseUnavailable
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.validation.refusal import RequestRefused
@@ -35,7 +37,10 @@ def create_app(
     keep: str | None = None,
     address_rate: float | None = None,
     key_rate: float | None = None,
+    login: bool = True,
     login_header: str | None = None,
+    trusted_proxies: Collection[str] | None = None,
+    allowed_hosts: Collection[str] | None = None,
 ) -> Starlette:
     """Create a collector on a database.
 
@@ -48,10 +53,14 @@ def create_app(
         keep: How long to keep entries: `"90d"`, `"12w"`, `"1y"`. None: forever.
         address_rate: Requests a second, on average, from one address; more are answered 429. None: no limit.
         key_rate: The same for one key.
-        login_header: The header in which a trusted proxy names the user.
+        login: False opens the pages to everybody. Otherwise they ask for a login once there is a user.
+        login_header: The header in which a proxy names the user; needs `trusted_proxies`.
+        trusted_proxies: The addresses or networks whose `X-Forwarded-For`, `X-Forwarded-Proto` and `login_header`
+            are believed. None: the first two from this machine.
+        allowed_hosts: The names under which the pages answer, `"collector.example.com"`. None: any.
 
     Raises:
-        TypeError, ValueError: A setting is invalid.
+        TypeError, ValueError: A setting is invalid. No message shows a secret.
         ImportError: A package that the database needs is not installed.
     """
     settings = CollectorSettings(
@@ -62,12 +71,19 @@ def create_app(
         milliseconds(keep),
         address_rate,
         key_rate,
+        login,
         login_header,
+        networks(trusted_proxies),
+        collection("allowed_hosts", allowed_hosts),
     )
     open_store(database).close()  # an invalid `database` is refused here
     return Starlette(
         routes=_routes(settings),
-        middleware=[Middleware(LoginRequired)],
+        middleware=[
+            Middleware(AllowedHosts, settings.allowed_hosts),
+            Middleware(TrustedProxies, settings.trusted_proxies),
+            Middleware(LoginRequired),
+        ],
         exception_handlers={DatabaseUnavailable: database_unavailable, RequestRefused: refusal_response},
         lifespan=_lifespan(settings),
     )

@@ -33,7 +33,7 @@ class Collector:
         self.writer = Writer(self.store.ledger, self._notify, self._measure)
         self.metrics = Metrics(lambda: self.writer.waiting, self._size)
         self.address_rate, self.key_rate = RateLimit(settings.address_rate), RateLimit(settings.key_rate)
-        self.logins = Logins(self.store, settings.login_header)
+        self.logins = Logins(self.store, settings)
         self.closing = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._retention: asyncio.Task[None] | None = None

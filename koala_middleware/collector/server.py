@@ -43,7 +43,9 @@ def serve(app: Starlette, host: str, port: int, open_page: bool = False) -> None
     """Serve until SIGINT or SIGTERM. The first line on stdout is `Collector: http://…`, with the real port."""
     listening = _bind(host, port)
     url = f"http://{_shown_host(host)}:{listening.getsockname()[1]}"
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE, access_log=False)
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=GRACE, access_log=False, proxy_headers=False
+    )
     server = _Server(config, app, lambda: _announce(url, open_page))
     gc.set_threshold(_GARBAGE)  # requests leave few reference cycles
     server.run(sockets=[listening])

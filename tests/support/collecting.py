@@ -67,7 +67,9 @@ class Running:
 
 @contextmanager
 def listening(app: Starlette) -> Iterator[Running]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=2, proxy_headers=False)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started or not thread.is_alive())

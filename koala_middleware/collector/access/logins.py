@@ -1,6 +1,7 @@
 """Who may look at the pages: names and password hashes in the database, or a header from a trusted proxy.
 
-Without a login and without a header the pages are open, as on a laptop. Must not know the pages.
+Until the first user is added the pages are open, as on a laptop; from then on they stay closed. Must not know the
+pages.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
 
+from koala_middleware.collector.access.proxies import FROM_PROXY
 from koala_middleware.collector.access.rate_limits import RateLimit
+from koala_middleware.collector.settings import CollectorSettings
 from koala_middleware.collector.store.contract import Store
+from koala_middleware.collector.times import now_ms
 
 COOKIE = "koala_collector"
 MAX_AGE = 14 * 24 * 60 * 60  # seconds
@@ -27,9 +31,10 @@ _HASH_END = 12  # characters of the password's hash in the cookie: a new passwor
 class Logins:
     """Checks passwords and cookies."""
 
-    def __init__(self, store: Store, header: str | None) -> None:
+    def __init__(self, store: Store, settings: CollectorSettings) -> None:
         self._store = store
-        self._header = header
+        self._off = not settings.login
+        self._header = settings.login_header
         self._hasher = PasswordHasher()
         self._decoy: str | None = None
         self._attempts = RateLimit(ATTEMPTS, ATTEMPTS_AT_ONCE)
@@ -38,21 +43,29 @@ class Logins:
 
     def required(self) -> bool:
         """Whether pages ask for a login."""
-        if self._header is not None:
-            return True
+        if self._off or self._header is not None:
+            return not self._off
         checked, required = self._checked
         if time.monotonic() - checked >= REFRESH:
             with self._store.reader() as reader:
-                required = reader.has_logins()
+                required = reader.login_required()
             self._checked = time.monotonic(), required
         return required
 
     def user(self, connection: HTTPConnection) -> str | None:
-        """The user's name, from the proxy's header or from our cookie."""
-        if self._header is not None and (name := connection.headers.get(self._header, "").strip()):
-            return name
-        cookie = connection.cookies.get(COOKIE)
-        return self._name_in(cookie) if cookie else None
+        """The user's name, from a trusted proxy's header or from our cookie."""
+        if self._header is not None and connection.scope.get(FROM_PROXY):
+            name = connection.headers.get(self._header, "").strip()
+            if name:
+                return name
+        session = self._session(connection)
+        return session[0] if session else None
+
+    def log_out(self, connection: HTTPConnection) -> None:
+        """End the session of the request's cookie: the cookie is refused from now on, wherever it is kept."""
+        session = self._session(connection)
+        if session:
+            self._store.end_session(session[1], now_ms(), now_ms() + MAX_AGE * 1000)
 
     def may_try(self, address: str) -> bool:
         """Whether this address may try another password now."""
@@ -66,15 +79,25 @@ class Logins:
             self._hasher.verify(stored or self._decoy, password)
         except (VerificationError, InvalidHashError):
             return None
-        return str(self._serializer().dumps([name, stored[-_HASH_END:]])) if stored else None
+        if stored is None:
+            return None
+        return str(self._serializer().dumps([name, stored[-_HASH_END:], secrets.token_hex(8)]))
 
-    def _name_in(self, cookie: str) -> str | None:
+    def _session(self, connection: HTTPConnection) -> tuple[str, str] | None:
+        """The user's name and the session's id, from the cookie."""
+        cookie = connection.cookies.get(COOKIE)
+        if not cookie:
+            return None
         try:
-            name, hash_end = self._serializer().loads(cookie, max_age=MAX_AGE)
+            name, hash_end, session_id = self._serializer().loads(cookie, max_age=MAX_AGE)
         except (BadSignature, ValueError):
             return None
-        stored = self._hash_of(name)
-        return str(name) if stored and secrets.compare_digest(stored[-_HASH_END:], hash_end) else None
+        with self._store.reader() as reader:
+            stored = reader.password_hash(name)
+            ended = reader.session_ended(session_id)
+        if ended or not stored or not secrets.compare_digest(stored[-_HASH_END:], hash_end):
+            return None
+        return str(name), str(session_id)
 
     def _hash_of(self, name: str) -> str | None:
         with self._store.reader() as reader:

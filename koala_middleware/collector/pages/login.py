@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -21,6 +21,8 @@ async def login_page(request: Request) -> Response:
 
 
 async def log_in(request: Request) -> Response:
+    if _from_another_site(request):
+        return page(request, "login.html", 403, wrong="This form was sent from another site.")
     logins = collector_of(request).logins
     name, password = await _name_and_password(request)
     if not logins.may_try(request.client.host if request.client else ""):
@@ -43,10 +45,19 @@ async def _name_and_password(request: Request) -> tuple[str, str]:
     return form.get("name", [""])[0], form.get("password", [""])[0]
 
 
-async def log_out(request: Request) -> Response:  # noqa: ARG001  (an endpoint's signature)
+async def log_out(request: Request) -> Response:
+    if _from_another_site(request):
+        return page(request, "missing.html", 403, why="This form was sent from another site.")
+    await asyncio.to_thread(collector_of(request).logins.log_out, request)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE)
     return response
+
+
+def _from_another_site(request: Request) -> bool:
+    """Whether a browser says that another site's page sent the form."""
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
 routes = [

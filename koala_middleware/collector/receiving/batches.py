@@ -66,21 +66,34 @@ def new_request(scope: Scope) -> ReceivedRequest:
 
 
 def check_headers(collector: Collector, received: ReceivedRequest, scope: Scope) -> str:
-    """Check the key and note the User-Agent. Returns the Content-Encoding. Raises RequestRefused."""
+    """Check key and origin, and note the User-Agent. Returns the Content-Encoding. Raises RequestRefused."""
     encoding = ""
+    origin: str | None = None
     for name, value in scope["headers"]:
         if name == b"user-agent":
             received.user_agent = value.decode("latin-1").strip()[:MAX_USER_AGENT]
         elif name == b"content-encoding":
             encoding = value.decode("latin-1").strip().lower()
+        elif name == b"origin":
+            origin = value.decode("latin-1")
     check_key(collector, received.key)
+    check_origin(collector, origin)
     return encoding
 
 
 def check_key(collector: Collector, key: str) -> None:
     """Raises RequestRefused for a key that this collector does not take."""
     if not collector.settings.takes(key):
-        raise RequestRefused("This collector does not take this key: see its --key", "unknown_key", 404)
+        raise RequestRefused("This collector does not take this key: see its --key", "unknown_key", 403)
+
+
+def check_origin(collector: Collector, origin: str | None) -> None:
+    """Raises RequestRefused for a script of a site that is not in `origins`. A beacon needs no CORS to be sent."""
+    origins = collector.settings.origins
+    if origins is not None and origin is not None and origin not in origins:
+        raise RequestRefused(
+            "This collector does not take entries from this site: see its --origin", "unknown_origin", 403
+        )
 
 
 def check_rate(collector: Collector, received: ReceivedRequest, scope: Scope) -> None:

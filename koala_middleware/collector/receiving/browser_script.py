@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from koala_middleware.collector.http import json_response, read_body
-from koala_middleware.collector.receiving.batches import check_key, handle_batch
+from koala_middleware.collector.receiving.batches import check_key, check_origin, handle_batch
 from koala_middleware.collector.runtime import collector_of
 from koala_middleware.collector.validation.batches import parse_person_batch
 from koala_middleware.collector.validation.fields import parse_profile_id
@@ -82,13 +82,17 @@ def _parse_profile(key: str, raw: bytes, now: int) -> IncomingBatch:
 async def telemetry(request: Request) -> Response:
     """The script's own measurements: accepted and dropped."""
     _check_key(request)
+    check_origin(collector_of(request), request.headers.get("origin"))
     await read_body(request.receive, request.headers.get("content-encoding", "").strip().lower())
     return json_response({"ok": True})
 
 
 async def auth(request: Request) -> Response:
-    """Whether the key is taken here: integrations ask before they send."""
-    _check_key(request)
+    """Whether the key is taken here: integrations ask before they send, and expect 401 otherwise."""
+    try:
+        _check_key(request)
+    except RequestRefused as refused:
+        raise RequestRefused(refused.message, refused.code, 401) from None
     return json_response({"ok": True})
 
 

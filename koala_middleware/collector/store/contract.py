@@ -181,6 +181,9 @@ class Store(Protocol):
     def delete_login(self, name: str) -> bool:
         """Whether there was one."""
 
+    def end_session(self, session_id: str, now: int, until: int) -> None:
+        """Remember an ended session until its cookie expires, and forget those whose cookies have expired."""
+
 
 class Reader(Protocol):
     """Questions that pages and exports ask, answered from one snapshot."""
@@ -233,6 +236,9 @@ class Reader(Protocol):
         """A deletion request's receipt as JSON."""
 
     def password_hash(self, name: str) -> str | None: ...
-    def has_logins(self) -> bool: ...
+    def login_required(self) -> bool:
+        """Whether there is, or ever was, a login."""
+
+    def session_ended(self, session_id: str) -> bool: ...
     def all_people(self) -> Iterator[StoredPerson]: ...
     def all_entries(self) -> Iterator[StoredEntry]: ...

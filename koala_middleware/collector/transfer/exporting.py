@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
@@ -153,8 +154,11 @@ def _cell(value: object) -> object:
 
 
 def _opened(output: Path | None) -> IO[str]:
-    return (
-        output.open("w", encoding="utf-8", newline="")
-        if output
-        else open(sys.stdout.fileno(), "w", closefd=False)
-    )
+    """A new file only its owner may read."""
+    if output is None:
+        return open(sys.stdout.fileno(), "w", closefd=False)
+    return open(output, "w", encoding="utf-8", newline="", opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import sqlite3
 from collections.abc import Callable
@@ -23,16 +22,11 @@ from support.collecting import (
 )
 from support.waiting import until
 
-from koala_middleware.cli.main import main
 from koala_middleware.collector import create_app
-from koala_middleware.collector.access import logins as login
-from koala_middleware.collector.access.logins import add_login
 from koala_middleware.collector.deletion import retention
 from koala_middleware.collector.deletion.retention import expire
 from koala_middleware.collector.recording import writer
 from koala_middleware.collector.recording.recorder import record_batches
-from koala_middleware.collector.settings import milliseconds
-from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.postgres import expiry
 from koala_middleware.collector.store.rows import BODY_KEPT
 from koala_middleware.collector.store.sqlite import expiry as sqlite_expiry
@@ -42,82 +36,6 @@ from koala_middleware.collector.validation.batches import parse_person_batch
 
 ADA, BOB, SHARED, OWN = "ada@example.com", "bob@example.com", "shared-browser", "adas-own-browser"
 SECRET = {"Authorization": "Bearer sk_secret"}
-
-
-def let_in(database: Database, name: str, password: str) -> None:
-    """Give somebody a login, beside whatever collector runs."""
-    with closing(open_store(database)) as store:
-        add_login(store, name, password)
-
-
-@on_both_stores
-def test_pages_are_open_until_somebody_has_a_login(
-    serve: Serve, new_database: Callable[[], Database]
-) -> None:
-    assert serve().get("/people").status_code == 200
-
-    closed = new_database()
-    let_in(closed, "grace", "hopper")
-    collector = serve(database=closed)
-    for path in ("/", "/people", "/people/1", "/live/stream", "/health", "/requests/1"):
-        turned_away = collector.get(path, allow_redirects=False)
-        assert (turned_away.status_code, turned_away.headers["location"]) == (303, "/login")
-    assert collector.get("/api/entries").status_code == 401
-    assert collector.get("/api/people").status_code == 401
-    assert collector.send(profile_id="p1").status_code == 200, "senders need no login"
-
-
-@on_both_stores
-def test_a_right_password_opens_the_pages(serve: Serve, database: Database) -> None:
-    let_in(database, "grace", "hopper")
-    collector = serve()
-
-    assert collector.post("/login", data={"name": "grace", "password": "wrong"}).status_code == 403
-    assert collector.post("/login", data={"name": "nobody", "password": "hopper"}).status_code == 403
-    opened = collector.post("/login", data={"name": "grace", "password": "hopper"}, allow_redirects=False)
-    assert opened.status_code == 303
-    cookie = opened.headers["set-cookie"].lower()
-    assert "httponly" in cookie
-    assert "samesite=lax" in cookie
-    assert collector.get("/people").status_code == 200
-
-    let_in(database, "grace", "changed")
-    assert collector.get("/people", allow_redirects=False).status_code == 303, (
-        "a new password ends old sessions"
-    )
-
-
-def test_guessing_passwords_is_slowed_down(
-    serve: Serve, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(login, "ATTEMPTS", 1e-9)
-    monkeypatch.setattr(login, "ATTEMPTS_AT_ONCE", 2)
-    let_in(database, "grace", "hopper")
-    collector = serve()
-    statuses = [
-        collector.post("/login", data={"name": "grace", "password": "x"}).status_code for _ in range(4)
-    ]
-    assert statuses[:2] == [403, 403]
-    assert 429 in statuses
-
-
-def test_a_trusted_proxy_may_say_who_is_logged_in(serve: Serve) -> None:
-    collector = serve(login_header="X-Forwarded-User")
-    assert collector.get("/people", allow_redirects=False).status_code == 303
-    assert collector.get("/people", headers={"X-Forwarded-User": "grace"}).status_code == 200
-
-
-@on_both_stores
-def test_users_are_added_and_removed_from_the_command_line(
-    serve: Serve, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("hopper\n"))
-    where = str(database)
-    assert main(["collector", "user", "add", "grace", "--database", where]) == 0
-    collector = serve()
-    assert collector.post("/login", data={"name": "grace", "password": "hopper"}).status_code == 200
-    assert main(["collector", "user", "remove", "grace", "--database", where]) == 0
-    assert main(["collector", "user", "remove", "grace", "--database", where]) == 1
 
 
 def tell_a_story(collector: Running) -> None:
@@ -458,29 +376,3 @@ def test_a_collector_with_keep_deletes_old_entries_when_it_starts(serve: Serve, 
     collector = serve(keep="30d")
 
     until(lambda: [entry["event"] for entry in collector.entries()] == ["New"])
-
-
-@pytest.mark.parametrize(
-    ("said", "meant"), [("90d", 90 * 86_400_000), ("1y", 365 * 86_400_000), ("2h", 7_200_000)]
-)
-def test_lengths_are_written_with_a_unit(said: str, meant: int) -> None:
-    assert milliseconds(said) == meant
-
-
-@pytest.mark.parametrize("said", ["90", "d", "-1d", "0d", "", "90 days"])
-def test_lengths_without_one_are_refused(said: str) -> None:
-    with pytest.raises(ValueError, match="expected a number of hours"):
-        milliseconds(said)
-
-
-def test_the_key_in_a_path_is_no_way_around_the_login(serve: Serve, database: Database) -> None:
-    let_in(database, "grace", "hopper")
-    collector = serve()
-    for path in (
-        f"/web/projects/{KEY}/../../../people",
-        "/static/../people",
-        "//people",
-        "/web/../api/people",
-    ):
-        answered = collector.session.get(collector.url + path, timeout=5, allow_redirects=False)
-        assert answered.status_code in {303, 307, 401, 404}, path

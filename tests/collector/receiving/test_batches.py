@@ -196,15 +196,15 @@ def test_a_time_far_ahead_is_not_believed(collector: Running) -> None:
 def test_only_listed_keys_are_taken(serve: Serve) -> None:
     collector = serve(keys=[KEY])
     assert collector.send(profile_id=PROFILE).status_code == 200
-    assert collector.send(key="pk_other", profile_id=PROFILE).status_code == 404
+    assert collector.send(key="pk_other", profile_id=PROFILE).status_code == 403
     assert collector.get(f"/web/projects/{KEY}/auth").status_code == 200
-    assert collector.get("/web/projects/pk_other/auth").status_code == 404
-    assert collector.get("/web/projects/pk_other").status_code == 404
+    assert collector.get("/web/projects/pk_other/auth").status_code == 401
+    assert collector.get("/web/projects/pk_other").status_code == 403
 
 
 @pytest.mark.parametrize("key", ["%00", "x" * 201, "%0a"])
 def test_a_malformed_key_is_refused_even_where_any_key_is_taken(collector: Running, key: str) -> None:
-    assert collector.send(key=key, profile_id=PROFILE).status_code == 404
+    assert collector.send(key=key, profile_id=PROFILE).status_code == 403
 
 
 def test_the_bootstrap_echoes_a_profile_or_mints_one(collector: Running) -> None:

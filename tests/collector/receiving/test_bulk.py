@@ -131,7 +131,7 @@ def test_lines_count_for_the_rate_limits(serve: Serve) -> None:
 
 def test_an_unknown_key_is_refused_as_a_whole(serve: Serve) -> None:
     collector = serve(keys=["pk_other"])
-    assert bulk(collector, {"profile_id": "ada"}).status_code == 404
+    assert bulk(collector, {"profile_id": "ada"}).status_code == 403
 
 
 def test_lines_without_user_agent_are_answered_shown_and_not_counted(collector: Running) -> None:

@@ -44,6 +44,8 @@ _WRITING = (
     # A collector that dies in a transaction must not block the others for longer.
     "SET idle_in_transaction_session_timeout = '30s'",
 )
+# The pages stay closed once the last login is deleted.
+_LOGIN_REQUIRED = "INSERT INTO meta VALUES ('login required', '1') ON CONFLICT DO NOTHING"
 
 
 class PostgresStore:
@@ -146,12 +148,22 @@ class PostgresStore:
             name=name,
             password_hash=password_hash,
         )
+        self._change(_LOGIN_REQUIRED)
 
     def delete_login(self, name: str) -> bool:
         self._migrate()
-        return self._change("DELETE FROM login WHERE name = :name", name=name) > 0
+        deleted = self._change("DELETE FROM login WHERE name = :name", name=name) > 0
+        if deleted:
+            self._change(_LOGIN_REQUIRED)
+        return deleted
 
-    def _change(self, sql: str, **values: str) -> int:
+    def end_session(self, session_id: str, now: int, until: int) -> None:
+        expired = "DELETE FROM meta WHERE name LIKE 'ended session %' AND value::bigint < :now"
+        self._change(expired, now=now)
+        ended = "INSERT INTO meta VALUES (:name, :until) ON CONFLICT DO NOTHING"
+        self._change(ended, name=f"ended session {session_id}", until=str(until))
+
+    def _change(self, sql: str, **values: str | int) -> int:
         with translated_errors(), self._engine.begin() as connection:
             return connection.execute(text(sql), values).rowcount
 

@@ -381,8 +381,12 @@ class SqlReader(OwnershipQueries):
         kept = self._one("SELECT password_hash FROM login WHERE name = ?", name)
         return None if kept is None else str(kept)
 
-    def has_logins(self) -> bool:
-        return self._one("SELECT 1 FROM login LIMIT 1") is not None
+    def login_required(self) -> bool:
+        logins = "SELECT 1 FROM login UNION ALL SELECT 1 FROM meta WHERE name = 'login required' LIMIT 1"
+        return self._one(logins) is not None
+
+    def session_ended(self, session_id: str) -> bool:
+        return self._one("SELECT 1 FROM meta WHERE name = ?", f"ended session {session_id}") is not None
 
     def _one(self, sql: str, *values: Any) -> Any:
         rows = self.sql.rows(sql, values)

@@ -5,6 +5,7 @@ Opens and configures connections; `ledger` and the shared reader use them.
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ VERSION = 1  # of the schema, in the file's user_version
 BUSY = 10.0  # seconds to wait for another process that holds the file
 _PAGE_CACHE = 64 * 1024  # KiB, of the one connection that writes
 _READERS_KEPT = 8
+# The pages stay closed once the last login is deleted.
+_LOGIN_REQUIRED = "INSERT OR IGNORE INTO meta VALUES ('login required', '1')"
 
 
 class SqliteStore:
@@ -101,10 +104,21 @@ class SqliteStore:
     def save_login(self, name: str, password_hash: str) -> None:
         with self._beside() as connection:
             connection.execute("INSERT OR REPLACE INTO login VALUES (?, ?)", (name, password_hash))
+            connection.execute(_LOGIN_REQUIRED)
 
     def delete_login(self, name: str) -> bool:
         with self._beside() as connection:
-            return connection.execute("DELETE FROM login WHERE name = ?", (name,)).rowcount > 0
+            deleted = connection.execute("DELETE FROM login WHERE name = ?", (name,)).rowcount > 0
+            if deleted:
+                connection.execute(_LOGIN_REQUIRED)
+            return deleted
+
+    def end_session(self, session_id: str, now: int, until: int) -> None:
+        with self._beside() as connection:
+            expired = "DELETE FROM meta WHERE name LIKE 'ended session %' AND CAST(value AS INTEGER) < ?"
+            connection.execute(expired, (now,))
+            ended = f"ended session {session_id}"
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (ended, str(until)))
 
     @contextmanager
     def _beside(self) -> Iterator[sqlite3.Connection]:
@@ -124,6 +138,8 @@ class SqliteStore:
         return sum(file.stat().st_size for file in files if file.exists())
 
     def _connect(self) -> sqlite3.Connection:
+        if not self.path.exists():
+            _private(self.path).close()
         return sqlite3.connect(
             self.path, timeout=BUSY, isolation_level=None, check_same_thread=False, cached_statements=256
         )
@@ -133,7 +149,7 @@ def _locked(path: Path) -> IO[bytes] | None:
     """The ledger caches numbers, so a file has one collector. The lock ends with the process."""
     if fcntl is None:
         return None
-    file = Path(f"{path}.lock").open("wb")  # noqa: SIM115  (held until the store closes)
+    file = _private(Path(f"{path}.lock"))  # held until the store closes
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -142,6 +158,11 @@ def _locked(path: Path) -> IO[bytes] | None:
             f"Another collector already writes to {path}. Stop it, or give another --database."
         ) from None
     return file
+
+
+def _private(path: Path) -> IO[bytes]:
+    """Open a file for writing; a new one only its owner may read. SQLite gives the log the same mode."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb")
 
 
 def set_up(connection: sqlite3.Connection, path: str | Path) -> None:
