@@ -13,7 +13,7 @@ import socket
 import time
 from functools import cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from urllib3.connection import HTTPConnection
 
@@ -27,14 +27,18 @@ _TUNNEL_REFUSED = re.compile(
 )  # http.client has no attribute for the status
 
 
+_SLACK = 0.05  # seconds; setting a timeout is a system call, so one that is nearly right stays
+
+
 class Deadline:
     """When the request under way has to be over. For one thread."""
 
     def __init__(self) -> None:
         self._at = 0.0
+        self._set_until = 0.0  # the socket's timeout is right until then
 
     def start(self, timeout: float) -> None:
-        self._at = time.monotonic() + timeout
+        self._at, self._set_until = time.monotonic() + timeout, 0.0
 
     def left(self) -> float:
         """Seconds, more than none. Raises TimeoutError after the deadline."""
@@ -42,6 +46,15 @@ class Deadline:
         if left <= 0:
             raise TimeoutError
         return left
+
+    def limit(self, sock: socket.socket) -> None:
+        """Lets the next step of a connection take what is left. Raises TimeoutError after the deadline."""
+        now = time.monotonic()
+        if now >= self._at:
+            raise TimeoutError
+        if now >= self._set_until:
+            sock.settimeout(self._at - now)
+            self._set_until = now + _SLACK
 
 
 class NotConnectedError(OSError):
@@ -73,8 +86,20 @@ class _TimedConnection(HTTPConnection):
     """Put before the class of a pool's connections."""
 
     def __init__(self, *args: Any, deadline: Deadline, **options: Any) -> None:
-        super().__init__(*args, **options)
         self._deadline = deadline
+        super().__init__(*args, **options)
+
+    @property
+    def timeout(self) -> float:
+        """What urllib3 and PySocks set at each step of their own, and name in their errors."""
+        try:
+            return self._deadline.left()
+        except TimeoutError:
+            return 0.001
+
+    @timeout.setter
+    def timeout(self, value: object) -> None:
+        pass
 
     def connect(self) -> None:
         try:
@@ -93,13 +118,14 @@ class _TimedConnection(HTTPConnection):
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
-        self.sock.settimeout(self._deadline.left())
+        self._deadline.limit(self.sock)
         super().send(data)
 
     def response_class(  # type: ignore[override]  # called like the class it stands for
         self, sock: socket.socket, debuglevel: int = 0, method: str | None = None
     ) -> http.client.HTTPResponse:
-        return _TimedResponse(sock, self._deadline, debuglevel, method)
+        timed = cast("socket.socket", _TimedSocket(sock, self._deadline))
+        return _TimedResponse(timed, debuglevel, method)
 
 
 class _DirectConnection(_TimedConnection):
@@ -139,13 +165,6 @@ def _connect_failure(error: OSError) -> str:
 
 
 class _TimedResponse(http.client.HTTPResponse):
-    def __init__(
-        self, sock: socket.socket, deadline: Deadline, debuglevel: int = 0, method: str | None = None
-    ) -> None:
-        super().__init__(sock, debuglevel, method)
-        raw = self.fp.detach()
-        self.fp = io.BufferedReader(_TimedReader(raw, sock, deadline))
-
     def begin(self) -> None:
         """Skips interim responses such as 103. http.client skips 100 alone, and would take the rest of them for the
         next request's response."""
@@ -155,11 +174,20 @@ class _TimedResponse(http.client.HTTPResponse):
             super().begin()
 
 
-class _TimedReader(io.RawIOBase):
-    """Reads from a socket until the deadline."""
+class _TimedSocket:
+    """What http.client's response needs of a socket: a file to read from, here until the deadline."""
 
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        raw = self._sock.makefile("rb", buffering=0)
+        return io.BufferedReader(_TimedReader(raw, self._sock, self._deadline))
+
+
+class _TimedReader(io.RawIOBase):
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: Deadline) -> None:
-        super().__init__()
         self._raw = raw
         self._sock = sock
         self._deadline = deadline
@@ -168,7 +196,7 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
-        self._sock.settimeout(self._deadline.left())
+        self._deadline.limit(self._sock)
         return self._raw.readinto(buffer)
 
     def close(self) -> None:

@@ -83,12 +83,13 @@ class RequestsConnection(HTTPAdapter):
     ) -> Response | str:
         kept = self._still_open()
         self.reused = kept is not None
-        self._deadline.start(timeout + time_to_travel(body))
+        seconds = timeout + time_to_travel(body)
+        self._deadline.start(seconds)
         method, url = "GET" if body is None else "POST", self._before_path + path
         request = (method, url, body, {**headers, **self._proxy_headers})
         try:
             if kept is None:
-                response, content = self._first(request, timeout, max_bytes)
+                response, content = self._first(request, seconds, max_bytes)
             else:
                 response, content = _next(kept, request, max_bytes)
         except (known.HTTPError, http.client.HTTPException, OSError) as error:

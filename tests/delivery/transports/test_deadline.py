@@ -99,6 +99,30 @@ def test_an_answer_that_comes_in_drops_ends_at_the_deadline(
     assert answer.may_have_it
 
 
+def test_the_time_to_connect_counts_against_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, batch: MakeBatch
+) -> None:
+    """Half of the time goes to an address that does not answer, so half of it is left for the answer."""
+    timeouts: list[float | None] = []
+    settimeout = socket.socket.settimeout
+
+    def recorded(sock: socket.socket, timeout: float | None) -> None:
+        timeouts.append(timeout)
+        settimeout(sock, timeout)
+
+    monkeypatch.setattr(socket.socket, "settimeout", recorded)
+    with unanswering() as dead, socket.create_server(("127.0.0.1", 0)) as silent, in_time():
+        addresses = (dead, silent.getsockname())
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: found)
+        config = KoalaConfig(
+            public_api_key="pk_test", endpoint=f"http://two.example:{silent.getsockname()[1]}"
+        )
+        with closing(transport_for(config)) as transport:
+            assert transport.send(batch("ada", 1), 2.0) == Answer(None, NO_ANSWER)
+    assert all(timeout is not None and timeout <= 1.01 for timeout in timeouts)
+
+
 def test_a_tls_handshake_that_never_ends_is_no_connection(sent: Sent, batch: MakeBatch) -> None:
     with dripping((b"", b"")) as endpoint, in_time():
         answer = sent(f"https://127.0.0.1:{endpoint.port}", batch("ada", 1), TIMEOUT)
