@@ -31,6 +31,8 @@ ELSEWHERE = {
     "benchmarks/RESULTS.md": "measured/benchmarks.md",
     "benchmarks/FAULTS.md": "measured/faults.md",
     "benchmarks/results.svg": "measured/results.svg",
+    "site/accessible.css": "accessible.css",
+    "site/accessible.js": "accessible.js",
     "tests/conformance/TABLE.md": "measured/servers.md",
     "koala_middleware/protocol/schemas/batch.json": "reference/schemas/batch.json",
     "koala_middleware/protocol/schemas/accounts_batch.json": "reference/schemas/accounts_batch.json",
