@@ -215,6 +215,39 @@ def test_what_only_resembles_a_secret_stays(text: str) -> None:
     assert scrub({"note": text}) == {"note": text}
 
 
+@pytest.mark.parametrize(
+    "pair",
+    [
+        pytest.param(("X-Api-Key", "k3y"), id="a tuple"),
+        pytest.param(["password", {"a": 1}], id="a list"),
+        pytest.param((b"authorization", b"k3y"), id="bytes, as ASGI's headers"),
+    ],
+)
+def test_a_pair_is_judged_by_its_first_item(pair: Any) -> None:
+    name = pair[0].decode() if isinstance(pair[0], bytes) else pair[0]
+    assert scrub({"headers": [pair, ("Accept", "text/html"), (1, 2)]}) == {
+        "headers": [[name, MASK], ["Accept", "text/html"], [1, 2]]
+    }
+
+
+def test_the_items_of_a_mapping_are_judged_by_their_names() -> None:
+    assert scrub({"password": "hunter2", "step": 2}.items()) == [["password", MASK], ["step", 2]]
+    assert scrub([("has_password", True), ("prompt_tokens", 7), ("password", None)]) == [
+        ["has_password", True],
+        ["prompt_tokens", 7],
+        ["password", None],
+    ]
+
+
+@pytest.mark.parametrize("label", ["name", "key"])
+def test_an_object_with_a_name_and_a_value_is_judged_by_its_name(label: str) -> None:
+    """As browsers, HAR files and form libraries write headers and fields."""
+    for value in ("hunter2", {"a": ["hunter2"]}):
+        assert scrub([{label: "password", "value": value}]) == [{label: "password", "value": MASK}]
+    assert scrub.flat_json({label: "password", "value": "hunter2"}) is None
+    assert scrub({label: "plan", "value": "pro"}) == {label: "plan", "value": "pro"}
+
+
 def test_a_whole_number_that_is_a_cards_is_masked() -> None:
     assert scrub([4111111111111111, 4111111111111112, 1700000000000]) == [
         MASK,

@@ -27,6 +27,7 @@ _LONG_TEXT = 256
 _LONGEST_INT = 2_125  # bits: 640 digits, the least that `sys.set_int_max_str_digits` may allow
 _SHORTEST_CARD_NUMBER = 10**12
 _FEW_MEMBERS = 64
+_PAIR = 2
 
 _JSON_CONSTANTS = {True: "true", False: "false", None: "null"}
 _type_name = type.__dict__["__name__"].__get__  # a metaclass cannot override this
@@ -67,7 +68,7 @@ class Cleaner:
 
         None for all others. Saves the walk, the copy and the encoder: a third of an entry.
         """
-        if type(members) is not dict or len(members) > _FEW_MEMBERS:
+        if type(members) is not dict or len(members) > _FEW_MEMBERS or "value" in members:
             return None
         names, clean_text = self._names, self._clean_text
         parts: list[str] = []
@@ -114,6 +115,8 @@ class _Walk:
             try:
                 if type(target) is dict:
                     self._fill(members, target, parents)
+                elif len(members) == _PAIR and type(members) is not set and type(members) is not frozenset:
+                    target.extend(self._pair(members, parents))
                 else:
                     target.extend([self._value(item, parents) for item in members])
             except Exception:  # noqa: BLE001  (another thread changed the container meanwhile)
@@ -137,6 +140,23 @@ class _Walk:
                 target[name] = clean_text(item)
             else:
                 target[name] = convert(item, parents)
+        if "value" in target:
+            self._mask_named_value(source, target, parents)
+        if len(target) < len(source):  # two keys, such as 1 and "1", have the same name
+            self._truncated = True
+
+    def _mask_named_value(self, source: dict[Any, Any], target: dict[str, Any], parents: _Parents) -> None:
+        """`{"name": "X-Api-Key", "value": "k3y"}` is judged by its name, like a member of a mapping."""
+        name = target.get("name", target.get("key"))
+        if type(name) is str and (masking := self._names.masking(name)):
+            target["value"] = self._masked(source.get("value"), masking, parents)
+
+    def _pair(self, pair: Any, parents: _Parents) -> list[Any]:
+        """`("X-Api-Key", "k3y")` is judged by its first item, like a member of a mapping."""
+        first = self._value(pair[0], parents)
+        if type(first) is str and (masking := self._names.masking(first)):
+            return [first, self._masked(pair[1], masking, parents)]
+        return [first, self._value(pair[1], parents)]
 
     def _masked(self, item: Any, masking: Masking, parents: _Parents) -> Any:
         kind = type(item)

@@ -1,7 +1,7 @@
 """Converts a Python object one step toward JSON: to a scalar, a mapping or a list.
 
-Limits, cycles and secrets are the cleaner's. Libraries that an app may not have (pydantic, attrs, numpy, Django) are
-recognized by names and attributes of their types, never imported.
+Must not know limits, cycles or secrets, which are the cleaner's. Reads only values that the object holds: it never
+consumes an iterator, runs a query or opens a connection. So the types that count as containers are known ones.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import codecs
 import dataclasses
 import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections import UserString
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set, ValuesView
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -19,7 +20,10 @@ from itertools import islice
 from pathlib import PurePath
 from types import MappingProxyType, MemberDescriptorType
 from typing import Any
+from urllib.parse import ParseResult, SplitResult
 from uuid import UUID
+
+from koala_middleware.payload.values import library_types
 
 ITEMS = 1_000  # of one mapping or list; more are left out
 _BYTES = 16 * 1024  # of one bytes value that are decoded; texts are cut below this anyway
@@ -46,10 +50,13 @@ def convert(value: object) -> object:
         if hasattr(kind, attribute):
             return fields(value)
     for base in kind.__mro__:
-        conversion = _BY_TYPE.get(base) or _BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
+        conversion = _BY_TYPE.get(base) or library_types.conversion(base)
         if conversion is not None:
-            return conversion(value)
-    return _collected(value)
+            converted = conversion(value)
+            if converted is library_types.REFUSED:
+                raise NotConvertibleError
+            return converted
+    return _container(value)
 
 
 def convert_or_keep(value: object) -> object:
@@ -60,16 +67,16 @@ def convert_or_keep(value: object) -> object:
         return value
 
 
-def _collected(value: Any) -> object:
+def _container(value: Any) -> object:
+    """The members of a container. Having `__iter__` is not enough: uploads, queries and responses have it, too."""
     kind = type(value)
     if issubclass(kind, Mapping):
         return dict(islice(value.items(), ITEMS + 1))
-    # An iterator (a file, an upload, a cursor, a generator): what comes out is taken from somebody, and a generator
-    # may be the response's body.
-    taken = any(hasattr(kind, mark) for mark in ("__next__", "read", "fetchone"))
-    if taken or not issubclass(kind, Iterable):
-        raise NotConvertibleError
-    return list(islice(value, ITEMS + 1))
+    if issubclass(kind, tuple) and isinstance(getattr(kind, "_fields", None), tuple):
+        return dict(zip(kind._fields, value, strict=False))  # type: ignore[attr-defined]  # a namedtuple
+    if issubclass(kind, Sequence | Set | ValuesView):
+        return list(islice(value, ITEMS + 1))
+    raise NotConvertibleError
 
 
 def _refuse(_: object) -> object:
@@ -84,13 +91,22 @@ def _moment(value: datetime | date | time) -> str | None:
     return text[:-6] + "Z" if text.endswith("+00:00") else text
 
 
-def _decoded(value: bytes | bytearray | memoryview) -> str:
+def _decoded(value: bytes | bytearray) -> str:
     """UTF-8 text. Other bytes, such as a digest or a picture, mean nothing in a property."""
     start = bytes(value[:_BYTES])
     try:
         return codecs.utf_8_decode(start, "strict", len(start) == len(value))[0]
     except UnicodeDecodeError:
         raise NotConvertibleError from None
+
+
+def _memory_view(value: memoryview) -> object:
+    """A view of bytes is text; a view of numbers is a list of them."""
+    if value.format in {"B", "b", "c"}:
+        return _decoded(value.tobytes() if value.nbytes <= _BYTES else bytes(value[:_BYTES]))
+    if value.ndim != 1:
+        raise NotConvertibleError
+    return value[: ITEMS + 1].tolist()
 
 
 def _dataclass_fields(value: Any) -> dict[str, object]:
@@ -121,37 +137,6 @@ def _own_attribute(value: object, name: str) -> object:
     return _MISSING if hasattr(type(of_class), "__get__") else of_class
 
 
-def _pydantic_fields(value: Any) -> object:
-    """As the model dumps itself: without excluded fields, a SecretStr as an object."""
-    return value.model_dump(warnings=False)
-
-
-def _numpy_scalar(value: Any) -> object:
-    if value.dtype.kind == "M":  # datetime64: `item()` of a nanosecond time would be a bare number
-        return None if value != value else str(value)  # noqa: PLR0124  (NaT)
-    if value.dtype.kind == "m":
-        return None if value != value else value.astype("timedelta64[us]").item()  # noqa: PLR0124
-    if value.dtype.kind == "f":  # also float128, whose `item()` is itself
-        return float(value)
-    return value.item()
-
-
-def _evaluated(value: Any) -> object:
-    """The object inside a lazy one, if it was evaluated already: request.user must not cause a query."""
-    inner = value.__dict__.get("_wrapped")
-    if inner is None or type(inner) is object:  # Django's marker for "not evaluated yet"
-        raise NotConvertibleError
-    return inner
-
-
-def _fetched(value: Any) -> object:
-    """The rows of a QuerySet, if the app has fetched them already."""
-    rows = value.__dict__.get("_result_cache")
-    if rows is None:
-        raise NotConvertibleError
-    return rows[: ITEMS + 1]
-
-
 _BY_ATTRIBUTE: Mapping[str, Callable[[Any], object]] = MappingProxyType(
     {
         "__dataclass_fields__": _dataclass_fields,
@@ -168,7 +153,8 @@ _BY_TYPE: Mapping[type, Callable[[Any], object]] = MappingProxyType(
         float: float.__pos__,
         bytes: _decoded,
         bytearray: _decoded,
-        memoryview: _decoded,
+        memoryview: _memory_view,
+        UserString: lambda text: text.data,
         datetime: _moment,
         date: _moment,
         time: _moment,
@@ -184,19 +170,11 @@ _BY_TYPE: Mapping[type, Callable[[Any], object]] = MappingProxyType(
         ipaddress.IPv6Network: str,
         ipaddress.IPv4Interface: str,
         ipaddress.IPv6Interface: str,
+        # As text, so that a password in it is recognized.
+        SplitResult: SplitResult.geturl,
+        ParseResult: ParseResult.geturl,
         Enum: lambda member: member.value,
         IOBase: _refuse,
         type: _refuse,  # an Enum class would be a list of its members
-    }
-)
-
-_BY_NAME: Mapping[str, Callable[[Any], object]] = MappingProxyType(
-    {
-        "pydantic.main.BaseModel": _pydantic_fields,
-        "numpy.generic": _numpy_scalar,
-        "django.utils.functional.Promise": str,
-        "django.utils.functional.LazyObject": _evaluated,
-        "django.db.models.base.Model": lambda model: model.pk,
-        "django.db.models.query.QuerySet": _fetched,
     }
 )

@@ -1,4 +1,4 @@
-"""Django's lazy texts, models and querysets: said without a query."""
+"""Django's lazy texts, models and querysets are converted without a query."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ from koala_middleware.payload.values.cleaner import plain
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, object]:
-    """What a process with Django configured says of Django's own values; any query would fail there."""
+    """Django's own values, converted in a process where any query fails."""
     code = """
         import json
         from django.conf import settings
-        settings.configure(USE_I18N=True, LANGUAGE_CODE="en", DATABASES={})
+        settings.configure(
+            USE_I18N=True, LANGUAGE_CODE="en", DATABASES={}, INSTALLED_APPS=["django.contrib.sessions"]
+        )
         import django
         django.setup()
+        from django.contrib.sessions.backends.db import SessionStore
+        from django.core.paginator import Page, Paginator
         from django.db import models
         from django.utils.functional import SimpleLazyObject
         from django.utils.safestring import mark_safe
@@ -50,6 +54,11 @@ def said() -> dict[str, object]:
             "queryset": plain(Visitor.objects.all()),
             "queryset_fetched": plain(rows),
             "kept": plain(kept),
+            "raw": plain(Visitor.objects.raw("select 1")),
+            "paginator": plain(Paginator(Visitor.objects.order_by("pk"), 10)),
+            "page": plain(Page(Visitor.objects.all(), 1, None)),
+            "page_fetched": plain(Page([Visitor(pk=1)], 1, None)),
+            "session": plain(SessionStore("a session's key")),
         }))
     """
     result = subprocess.run(
@@ -70,10 +79,15 @@ def said() -> dict[str, object]:
         pytest.param("lazy_user_not_fetched", "SimpleLazyObject", id="one that was not is left alone"),
         pytest.param("queryset", "QuerySet", id="a queryset costs no query"),
         pytest.param("queryset_fetched", [1, 2], id="a fetched queryset is its keys"),
+        pytest.param("raw", "RawQuerySet", id="a raw queryset costs no query"),
+        pytest.param("paginator", "Paginator", id="a paginator costs no query"),
+        pytest.param("page", "QuerySet", id="a page of a queryset costs no query"),
+        pytest.param("page_fetched", [1], id="a fetched page is its keys"),
+        pytest.param("session", "SessionStore", id="a session costs no query"),
         pytest.param("kept", {"lazy": "Ja", "model": 3}, id="a snapshot speaks the visitor's language"),
     ],
 )
-def test_djangos_values_are_said_without_a_query(
+def test_djangos_values_are_converted_without_a_query(
     said: dict[str, object], value: str, expected: object
 ) -> None:
     assert said[value] == expected

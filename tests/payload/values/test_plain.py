@@ -9,8 +9,9 @@ import json
 import subprocess
 import sys
 import uuid
-from collections import ChainMap, Counter, OrderedDict, defaultdict, deque, namedtuple
-from collections.abc import Iterator
+from array import array
+from collections import ChainMap, Counter, OrderedDict, UserList, UserString, defaultdict, deque, namedtuple
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -20,6 +21,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import numpy as np
@@ -129,6 +131,11 @@ Point = namedtuple("Point", "x y")
         pytest.param(b"\xff\x00", "bytes", id="bytes of no text"),
         pytest.param(bytearray(b"a"), "a", id="bytearray"),
         pytest.param(memoryview(b"a"), "a", id="memoryview"),
+        pytest.param(memoryview(array("i", [1, 2])), [1, 2], id="a memoryview of numbers"),
+        pytest.param(UserString("x"), "x", id="UserString"),
+        pytest.param(
+            urlsplit("https://example.com/a?b=c"), "https://example.com/a?b=c", id="the parts of a URL"
+        ),
         pytest.param(
             datetime(2023, 11, 30, 2, 51, 36, 840000, UTC), "2023-11-30T02:51:36.840000Z", id="datetime"
         ),
@@ -160,12 +167,14 @@ Point = namedtuple("Point", "x y")
         pytest.param(ip_address("::1"), "::1", id="IP address"),
         pytest.param(ip_network("10.0.0.0/8"), "10.0.0.0/8", id="IP network"),
         pytest.param((1, "a"), [1, "a"], id="tuple"),
-        pytest.param(Point(1, 2), [1, 2], id="namedtuple"),
+        pytest.param(Point(1, 2), {"x": 1, "y": 2}, id="namedtuple"),
         pytest.param({1}, [1], id="set"),
         pytest.param(frozenset({1}), [1], id="frozenset"),
         pytest.param(deque([1]), [1], id="deque"),
         pytest.param(range(3), [0, 1, 2], id="range"),
-        pytest.param({"a": 1}.items(), [["a", 1]], id="a dict's view"),
+        pytest.param({"a": 1}.items(), [["a", 1]], id="a dict's items"),
+        pytest.param({"a": 1}.keys(), ["a"], id="a dict's keys"),
+        pytest.param({"a": 1}.values(), [1], id="a dict's values"),
         pytest.param(Counter("aab"), {"a": 2, "b": 1}, id="Counter"),
         pytest.param(OrderedDict(a=1), {"a": 1}, id="OrderedDict"),
         pytest.param(defaultdict(list, a=[1]), {"a": [1]}, id="defaultdict"),
@@ -274,9 +283,15 @@ class Hostile:
     __hash__ = object.__hash__
 
 
-class Endless:
+class Endless(Sequence[int]):
     def __iter__(self) -> Iterator[int]:
         return itertools.count()
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: object) -> Any:
+        return index
 
 
 class HostileDict(dict[str, object]):
@@ -322,7 +337,7 @@ def test_a_hostile_value_says_its_types_name_and_its_neighbours_are_unharmed(
     }
 
 
-def test_an_endless_iterable_is_cut_and_the_whole_is_marked() -> None:
+def test_an_endless_sequence_is_cut_and_the_whole_is_marked() -> None:
     assert plain({"numbers": Endless()}) == {"numbers": list(range(ITEMS)), "$truncated": True}
 
 
@@ -390,7 +405,7 @@ def test_a_thousand_long_texts_do_not_take_a_thousand_times_8_kib() -> None:
 def test_a_mapping_that_changes_while_it_is_read_keeps_what_was_read() -> None:
     changing: dict[str, object] = {"a": 1}
 
-    class Meddler:
+    class Meddler(UserList[int]):
         def __iter__(self) -> Iterator[int]:
             changing["b"] = 2
             return iter([1])
@@ -408,3 +423,7 @@ def test_optional_libraries_are_recognised_without_being_imported() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_keys_that_become_one_name_mark_the_whole() -> None:
+    assert plain({1: "a", "1": "b"}) == {"1": "b", "$truncated": True}
