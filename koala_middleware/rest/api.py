@@ -1,30 +1,29 @@
 """Calls that wait for their answer. For scripts, jobs and admin pages: a request's handler has no time for them.
 
 Each wait has a deadline, and no error holds a secret, a person's data or the answer's own words, which may
-repeat them. Must not know contexts or delivery's outbox. `requests` is loaded with the first call.
+repeat them. Must not know contexts or delivery's outbox. The HTTP client is loaded with the first call.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import Any
 
 from koala_middleware.config.settings import KoalaConfig
+from koala_middleware.delivery.transports import failures
 from koala_middleware.delivery.transports.answers import SUSPENDED, Answer, Verdict, advice, verdict
 from koala_middleware.delivery.transports.untraced import untraced
 from koala_middleware.errors import KoalaApiError
 from koala_middleware.payload.values.serialization import to_json
 from koala_middleware.protocol.paths import profiles_path
 
-if TYPE_CHECKING:
-    import requests
-
 QUALIFY_TIMEOUT = 10.0  # seconds, the default of qualify()
 _ANSWER_BYTES = 4 * 1024 * 1024  # more than the receipt for 50 people
-_CHUNK = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +67,8 @@ class BearerAuth:
     def __init__(self, key: str) -> None:
         self._key = key
 
-    def __call__(self, request: Any) -> Any:
-        request.headers["Authorization"] = f"Bearer {self._key}"
-        return request
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._key}"}
 
     def __repr__(self) -> str:
         return "BearerAuth(***)"
@@ -94,7 +92,7 @@ class JsonApi:
         """
         # `_exchange` returns failures as values: an exception from it would hold frames with the secret.
         with untraced():
-            answer, content = self._exchange(method, self._base + path, deadline, body)
+            answer, content = self._exchange(method, path, deadline, body)
         if verdict(answer) is Verdict.TAKEN:
             found = _object(content)
             if found is not None:
@@ -115,59 +113,33 @@ class JsonApi:
         )
 
     def _advice(self, answer: Answer) -> str:
-        if self._bearer is None:
+        if self._bearer is None or answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return advice(answer, self._base)
         return "check KOALA_SECRET_API_KEY, and that KOALA_APP_ENDPOINT is a server that takes it"
 
-    def _exchange(self, method: str, url: str, deadline: float, body: object) -> tuple[Answer, bytes]:
-        import requests  # noqa: PLC0415  (an HTTP client costs 100 ms of import)
+    def _exchange(self, method: str, path: str, deadline: float, body: object) -> tuple[Answer, bytes]:
+        # Loaded with the first call: an HTTP client takes 100 ms.
+        from koala_middleware.delivery.transports.requests_connection import RequestsConnection  # noqa: PLC0415
 
         left = deadline - time.monotonic()
         if left <= 0:
             return Answer(None, "no time left to ask"), b""
         headers = {"User-Agent": self._user_agent, "Content-Type": "application/json"}
+        if self._bearer is not None:
+            headers |= self._bearer.headers()
+        content = None if method == "GET" else to_json(body)
         try:
-            with requests.request(
-                method,
-                url,
-                data=None if body is None else to_json(body),
-                headers=headers,
-                # Never None: requests would prefer a password in ~/.netrc.
-                auth=self._bearer or _no_auth,
-                timeout=left,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                content = b"".join(_chunks(response, deadline))
-                if response.ok:
-                    return Answer(response.status_code), content
-                return Answer(response.status_code, _suspended_error(content)), b""
-        except requests.exceptions.SSLError:
-            failure = "TLS failure"
-        except (requests.exceptions.Timeout, _LateError):
-            failure = "no answer in time"
-        except requests.exceptions.ConnectionError:
-            failure = "no connection"
+            with closing(RequestsConnection(self._base)) as connection:
+                response = connection.request(path, headers, left, body=content, max_bytes=_ANSWER_BYTES)
+        except failures.CannotConnectError as error:
+            response = str(error)
         except Exception as error:  # noqa: BLE001  (whatever it is, its text may hold the call's data)
-            failure = type(error).__name__
-        return Answer(None, failure), b""
-
-
-class _LateError(Exception):
-    """The answer did not end in time."""
-
-
-def _chunks(response: requests.Response, deadline: float) -> Iterator[bytes]:
-    size = 0
-    for chunk in response.iter_content(_CHUNK):
-        size += len(chunk)
-        if time.monotonic() > deadline or size > _ANSWER_BYTES:
-            raise _LateError
-        yield chunk
-
-
-def _no_auth(request: Any) -> Any:
-    return request
+            response = failures.unexpected(type(error).__name__)
+        if isinstance(response, str):
+            return Answer(None, response), b""
+        if response.status < HTTPStatus.BAD_REQUEST:
+            return Answer(response.status), response.content
+        return Answer(response.status, _suspended_error(response.content)), b""
 
 
 def _object(content: bytes) -> Mapping[str, Any] | None:

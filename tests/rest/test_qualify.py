@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from support.dripping import dripping
 
 from koala_middleware import KoalaClient
 from koala_middleware.errors import KoalaApiError
@@ -86,10 +87,20 @@ def test_an_endpoint_that_does_not_answer_is_waited_for_no_longer_than_timeout(e
     assert failed.value.temporary
 
 
-def test_an_endpoint_that_is_not_there_is_said() -> None:
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"])
+def test_an_answer_in_drops_is_waited_for_no_longer_than_timeout(answer: bytes) -> None:
+    with dripping((answer, b" ")) as endpoint:
+        client = KoalaClient(public_api_key="pk_api", endpoint=f"http://127.0.0.1:{endpoint.port}")
+        began = time.monotonic()
+        with pytest.raises(KoalaApiError, match="no answer in time"):
+            client.qualify(PROFILE, timeout=0.3)
+        assert time.monotonic() - began < 15
+
+
+def test_an_endpoint_that_is_not_there_is_named() -> None:
     client = KoalaClient(public_api_key="pk_api", endpoint="http://127.0.0.1:9")
 
-    with pytest.raises(KoalaApiError, match="no connection"):
+    with pytest.raises(KoalaApiError, match="connection refused"):
         client.qualify(PROFILE, timeout=2)
 
 
