@@ -25,6 +25,7 @@ CONFIG = Path(__file__).with_name("zensical.toml")
 # Files from elsewhere in the repository, and where they are on the site.
 ELSEWHERE = {
     "CHANGELOG.md": "changelog.md",
+    "Containerfile": "Containerfile",
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "CODE_OF_CONDUCT.md": "code-of-conduct.md",

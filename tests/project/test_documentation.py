@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import prometheus_client
 import pytest
 
+import koala_middleware
 from koala_middleware import KoalaClient
 from koala_middleware.calls.catalogue import catalogue
 from koala_middleware.cli.main import _parser
@@ -26,6 +27,7 @@ from koala_middleware.testing.recorder import recording
 
 ROOT = Path(__file__).parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"  # test_tutorials.py follows them
+PACKAGE = Path(koala_middleware.__file__).parent
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CODE_OF_CONDUCT")), *DOCS]
 BLOCK = re.compile(
@@ -134,7 +136,7 @@ def test_the_links_of_a_page_lead_to_a_file_and_a_heading(page: Path) -> None:
 
 def texts_in_the_code() -> list[str]:
     """Every string of the package, those of f-strings in their parts."""
-    trees = [ast.parse(file.read_text("utf-8")) for file in (ROOT / "koala_middleware").rglob("*.py")]
+    trees = [ast.parse(file.read_text("utf-8")) for file in PACKAGE.rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
