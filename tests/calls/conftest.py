@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from support.json_endpoint import endpoint
+from support.endpoint import json_endpoint
 
-__all__ = ["endpoint"]
+__all__ = ["json_endpoint"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import time
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,17 +14,17 @@ from koala_middleware import KoalaClient, KoalaContext, koala
 from koala_middleware.calls.session import PersonSession
 
 if TYPE_CHECKING:
-    from support.json_endpoint import Asked, Endpoint
+    from support.endpoint import JsonEndpoint
 
     from koala_middleware.identity.consent import Consent
 
 
-def bodies(client: KoalaClient, endpoint: Endpoint) -> list[tuple[str, Any]]:
+def bodies(client: KoalaClient, endpoint: JsonEndpoint) -> list[tuple[str, Any]]:
     assert client.close(10).complete
     return [(asked.path, asked.body) for asked in endpoint.asked]
 
 
-def test_what_is_said_of_a_person_is_sent_when_the_block_ends(endpoint: Endpoint) -> None:
+def test_what_is_said_of_a_person_is_sent_when_the_block_ends(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
     with client.person(email="ada@example.com") as person:
         assert koala.email == "ada@example.com"
@@ -37,7 +37,7 @@ def test_what_is_said_of_a_person_is_sent_when_the_block_ends(endpoint: Endpoint
     assert [event["event"] for event in body["events"]] == ["Invoice Paid"]
 
 
-def test_async_with_means_the_same(endpoint: Endpoint) -> None:
+def test_async_with_means_the_same(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
 
     async def job() -> None:
@@ -57,7 +57,7 @@ def test_async_with_means_the_same(endpoint: Endpoint) -> None:
     ]
 
 
-def test_two_tasks_side_by_side_each_have_their_own_person(endpoint: Endpoint) -> None:
+def test_two_tasks_side_by_side_each_have_their_own_person(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
 
     async def job(email: str) -> str | None:
@@ -72,36 +72,30 @@ def test_two_tasks_side_by_side_each_have_their_own_person(endpoint: Endpoint) -
     client.close(0)
 
 
-def test_inline_delivery_does_not_hold_up_the_event_loop(endpoint: Endpoint) -> None:
+def test_inline_delivery_does_not_hold_up_the_event_loop(endpoint: JsonEndpoint) -> None:
     """`delivery="inline"` waits for the network; an async block waits in a thread."""
 
-    def slowly(_asked: Asked) -> tuple[int, Any]:
-        time.sleep(0.3)
-        return 200, {}
+    other_work_done = threading.Event()
+    endpoint.answer = lambda _: (200 if other_work_done.wait(20) else 500, {})
+    client = endpoint.client(delivery="inline", request_timeout=20)
 
-    endpoint.answer = slowly
-    client = endpoint.client(delivery="inline")
-    ticks = 0
-
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            await asyncio.sleep(0.01)
-            ticks += 1
+    async def other_work() -> None:
+        await asyncio.wait_for(asyncio.to_thread(endpoint.wait_for, lambda: bool(endpoint.asked)), 20)
+        other_work_done.set()
 
     async def job() -> None:
-        ticking = asyncio.create_task(tick())
+        working = asyncio.create_task(other_work())
         async with client.person(email="ada@example.com"):
             koala.track("Invoice Paid")
-        ticking.cancel()
+        await working
 
     asyncio.run(job())
 
-    assert ticks >= 3
+    assert client.stats().delivered == 1
     assert len(endpoint.asked) == 1
 
 
-def test_what_was_said_before_an_exception_is_sent(endpoint: Endpoint) -> None:
+def test_what_was_said_before_an_exception_is_sent(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
 
     def job() -> None:
@@ -115,7 +109,7 @@ def test_what_was_said_before_an_exception_is_sent(endpoint: Endpoint) -> None:
     assert len(bodies(client, endpoint)) == 1
 
 
-def test_traits_are_the_first_identify_with_a_time_and_a_message_id(endpoint: Endpoint) -> None:
+def test_traits_are_the_first_identify_with_a_time_and_a_message_id(endpoint: JsonEndpoint) -> None:
     """At a batch's top level they would have neither: a retry could overwrite what is newer."""
     client = endpoint.client()
     with client.person(email="ada@example.com", traits={"plan": "pro"}):
@@ -128,7 +122,7 @@ def test_traits_are_the_first_identify_with_a_time_and_a_message_id(endpoint: En
     assert "traits" not in body
 
 
-def test_consent_holds_in_a_script_too(endpoint: Endpoint) -> None:
+def test_consent_holds_in_a_script_too(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
     with client.person(email="ada@example.com") as person:
         person.track("Came")
@@ -138,7 +132,7 @@ def test_consent_holds_in_a_script_too(endpoint: Endpoint) -> None:
     assert bodies(client, endpoint) == []
 
 
-def test_a_block_within_a_block_gives_the_outer_person_back(endpoint: Endpoint) -> None:
+def test_a_block_within_a_block_gives_the_outer_person_back(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
     with client.person(email="ada@example.com"):
         with client.person(email="grace@example.com"):
@@ -146,7 +140,7 @@ def test_a_block_within_a_block_gives_the_outer_person_back(endpoint: Endpoint) 
         assert koala.email == "ada@example.com"
 
 
-def test_a_block_ended_in_another_task_than_it_began_in_is_no_error(endpoint: Endpoint) -> None:
+def test_a_block_ended_in_another_task_than_it_began_in_is_no_error(endpoint: JsonEndpoint) -> None:
     """As async generators do, and frameworks that run the two ends of one in different threads."""
     client = endpoint.client()
 
@@ -163,7 +157,7 @@ def test_a_block_ended_in_another_task_than_it_began_in_is_no_error(endpoint: En
 
 @pytest.mark.parametrize("level", ["full", "anonymous"])
 def test_what_a_thread_still_says_after_the_block_goes_out_at_once(
-    endpoint: Endpoint, level: Consent
+    endpoint: JsonEndpoint, level: Consent
 ) -> None:
     client = endpoint.client()
     with client.person(profile_id="p-1", email="ada@example.com") as person:
@@ -176,7 +170,7 @@ def test_what_a_thread_still_says_after_the_block_goes_out_at_once(
     assert body.get("email") == (None if level == "anonymous" else "ada@example.com")
 
 
-def test_what_a_thread_says_just_as_the_block_ends_goes_out_at_once(endpoint: Endpoint) -> None:
+def test_what_a_thread_says_just_as_the_block_ends_goes_out_at_once(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
     with (
         just_as(KoalaContext.outlives, lambda: person.track("Report Written")),
@@ -188,7 +182,7 @@ def test_what_a_thread_says_just_as_the_block_ends_goes_out_at_once(endpoint: En
     assert [event["event"] for event in body["events"]] == ["Report Written"]
 
 
-def test_a_block_can_be_entered_again(endpoint: Endpoint) -> None:
+def test_a_block_can_be_entered_again(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
     block = client.person(email="ada@example.com")
     for number in range(2):

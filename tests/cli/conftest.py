@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.json_endpoint import endpoint
+import support.batches
+from support.endpoint import json_endpoint
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
-from koala_middleware.protocol.batches import Batch, Entry
-from koala_middleware.protocol.subjects import Person
+from koala_middleware.protocol.batches import Batch
 from koala_middleware.testing import Answer, Collector
 
-__all__ = ["batch", "collector", "deliver", "endpoint", "outbox"]
+__all__ = ["batch", "collector", "deliver", "json_endpoint", "outbox"]
 
 
 @pytest.fixture
@@ -28,13 +27,7 @@ def collector() -> Iterator[Collector]:
 def batch() -> Callable[..., Batch]:
     """`batch("ada", "1", "2")`: two events of one visitor."""
 
-    def make(profile_id: str, *message_ids: str) -> Batch:
-        events = ({"type": "track", "event": "E", "message_id": message_id} for message_id in message_ids)
-        return Batch(
-            Person(profile_id), tuple(Entry("track", json.dumps(event).encode()) for event in events)
-        )
-
-    return make
+    return support.batches.batch
 
 
 @pytest.fixture

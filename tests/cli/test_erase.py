@@ -10,13 +10,13 @@ import pytest
 from koala_middleware.cli.main import main
 
 if TYPE_CHECKING:
-    from support.json_endpoint import Answer, Asked, Endpoint
+    from support.endpoint import Answer, Asked, JsonEndpoint
 
 SECRET = "sk_do_not_show_me"
 
 
 @pytest.fixture(autouse=True)
-def settings(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def settings(endpoint: JsonEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KOALA_PUBLIC_API_KEY", "pk_api")
     monkeypatch.setenv("KOALA_SECRET_API_KEY", SECRET)
     monkeypatch.setenv("KOALA_APP_ENDPOINT", endpoint.url)
@@ -30,7 +30,7 @@ def completed(asked: Asked) -> Answer:
 
 
 def test_the_receipt_is_printed_and_the_exit_status_is_0(
-    endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
+    endpoint: JsonEndpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoint.answer = completed
 
@@ -39,7 +39,7 @@ def test_the_receipt_is_printed_and_the_exit_status_is_0(
     assert capsys.readouterr().out == "ada@example.com: 3 events, 2 page views, 1 profile deleted\n"
 
 
-def test_emails_are_read_from_stdin(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emails_are_read_from_stdin(endpoint: JsonEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint.answer = completed
     monkeypatch.setattr("sys.stdin", io.StringIO("ada@example.com\n\n grace@example.com\n"))
 
@@ -49,7 +49,7 @@ def test_emails_are_read_from_stdin(endpoint: Endpoint, monkeypatch: pytest.Monk
 
 
 def test_without_receipts_in_time_the_exit_status_is_1(
-    endpoint: Endpoint, capsys: pytest.CaptureFixture[str]
+    endpoint: JsonEndpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoint.answer = lambda asked: (
         completed(asked) if asked.method == "POST" else (200, {"status": "processing"})
@@ -65,7 +65,7 @@ def test_without_receipts_in_time_the_exit_status_is_1(
     [(["ada@example.com"], "check KOALA_SECRET_API_KEY"), (["ada"], "number 1 of 1 is none")],
 )
 def test_errors_are_one_line_without_the_secret(
-    endpoint: Endpoint, emails: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    endpoint: JsonEndpoint, emails: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoint.answer = lambda _: (401, {"error": SECRET})
 

@@ -12,11 +12,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from time import monotonic, sleep
 from typing import IO
 
 from conformance.exchange import Answer, Ask
 from support.ports import answers
+from support.waiting import until
 
 TESTS = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -180,11 +180,9 @@ def started(command: list[str], port: int, **environment: str) -> Server:
         cwd=TESTS,
     )
     server = Server(process, port, output)
-    deadline = monotonic() + _PATIENCE
-    while not answers(port):
-        if process.poll() is not None or monotonic() > deadline:
-            raise RuntimeError(f"{command} did not start:\n{server.log()}")
-        sleep(0.02)  # a server has no other way to say that it is ready
+    until(lambda: answers(port) or process.poll() is not None, f"{command} answers", _PATIENCE)
+    if process.poll() is not None:
+        raise RuntimeError(f"{command} did not start:\n{server.log()}")
     return server
 
 

@@ -89,6 +89,7 @@ def test_sentry_gets_no_breadcrumb_and_no_span_of_ours(endpoint: Endpoint, run_p
         sentry_sdk.init(
             "http://key@127.0.0.1:9/1",
             traces_sample_rate=1,
+            auto_enabling_integrations=False,  # those import whatever is installed here
             before_send=lambda event, _: messages.append(event),
             before_send_transaction=lambda event, _: transactions.append(event),
         )

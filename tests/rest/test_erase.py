@@ -14,7 +14,7 @@ from koala_middleware import KoalaClient, KoalaConfigError
 from koala_middleware.rest.erasure import KoalaErasureError
 
 if TYPE_CHECKING:
-    from support.json_endpoint import Answer, Asked, Endpoint
+    from support.endpoint import Answer, Asked, JsonEndpoint
 
 SECRET = "sk_do_not_show_me"
 PATH = "/api/v1/deletion-requests"
@@ -51,7 +51,9 @@ def people(number: int) -> list[str]:
     return [f"person{index}@example.com" for index in range(number)]
 
 
-def test_everybody_is_asked_for_in_requests_of_50_and_waited_for_to_the_receipt(endpoint: Endpoint) -> None:
+def test_everybody_is_asked_for_in_requests_of_50_and_waited_for_to_the_receipt(
+    endpoint: JsonEndpoint,
+) -> None:
     endpoint.answer = app = App()
     told: list[tuple[int, int]] = []
 
@@ -65,7 +67,7 @@ def test_everybody_is_asked_for_in_requests_of_50_and_waited_for_to_the_receipt(
     assert {asked.headers["authorization"] for asked in endpoint.asked} == {f"Bearer {SECRET}"}
 
 
-def test_one_person_given_twice_is_asked_for_once(endpoint: Endpoint) -> None:
+def test_one_person_given_twice_is_asked_for_once(endpoint: JsonEndpoint) -> None:
     endpoint.answer = app = App()
 
     endpoint.client().erase(["ada@example.com", " Ada@Example.com "])
@@ -73,7 +75,7 @@ def test_one_person_given_twice_is_asked_for_once(endpoint: Endpoint) -> None:
     assert app.requests == {"request-1": ["ada@example.com"]}
 
 
-def test_what_waits_of_them_here_is_purged(endpoint: Endpoint) -> None:
+def test_what_waits_of_them_here_is_purged(endpoint: JsonEndpoint) -> None:
     endpoint.answer = App()
     client = endpoint.client()
     with client.person(profile_id="p1") as koala:
@@ -91,7 +93,7 @@ def test_what_waits_of_them_here_is_purged(endpoint: Endpoint) -> None:
     client.close(0)
 
 
-def test_what_may_do_better_later_is_asked_again(endpoint: Endpoint) -> None:
+def test_what_may_do_better_later_is_asked_again(endpoint: JsonEndpoint) -> None:
     app = App()
     answers: Iterator[Answer | None] = iter([(503, {}), (429, {}), None, (500, {}), None, None])
     endpoint.answer = lambda asked: next(answers) or app(asked)
@@ -99,7 +101,7 @@ def test_what_may_do_better_later_is_asked_again(endpoint: Endpoint) -> None:
     assert endpoint.client().erase(["ada@example.com"]).complete
 
 
-def test_time_running_out_is_no_error_and_the_report_says_so(endpoint: Endpoint) -> None:
+def test_time_running_out_is_no_error_and_the_report_says_so(endpoint: JsonEndpoint) -> None:
     endpoint.answer = lambda asked: (
         (200, {"deletion_request_id": "r1"}) if asked.method == "POST" else (200, {"status": "processing"})
     )
@@ -110,7 +112,7 @@ def test_time_running_out_is_no_error_and_the_report_says_so(endpoint: Endpoint)
     assert [(request.id, request.status) for request in report.requests] == [("r1", "processing")]
 
 
-def test_a_call_that_fails_for_good_says_what_was_done_before(endpoint: Endpoint) -> None:
+def test_a_call_that_fails_for_good_says_what_was_done_before(endpoint: JsonEndpoint) -> None:
     app = App()
     endpoint.answer = lambda asked: (422, {"error": "no"}) if len(app.requests) == 1 else app(asked)
 
@@ -121,7 +123,7 @@ def test_a_call_that_fails_for_good_says_what_was_done_before(endpoint: Endpoint
     assert failed.value.report.not_requested == tuple(people(60)[50:])
 
 
-def test_a_request_that_the_app_gives_up_is_said(endpoint: Endpoint) -> None:
+def test_a_request_that_the_app_gives_up_is_said(endpoint: JsonEndpoint) -> None:
     endpoint.answer = lambda asked: (
         (200, {"deletion_request_id": "r1"}) if asked.method == "POST" else (200, {"status": "failed"})
     )
@@ -132,7 +134,7 @@ def test_a_request_that_the_app_gives_up_is_said(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("answer", [(401, {"error": SECRET}), (403, {}), (400, {"error": "x"}), (500, b"")])
 def test_the_secret_key_and_the_emails_are_in_no_error_repr_or_log(
-    endpoint: Endpoint, answer: Answer, caplog: pytest.LogCaptureFixture
+    endpoint: JsonEndpoint, answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     endpoint.answer = lambda _: answer
     client = endpoint.client()
@@ -153,7 +155,7 @@ def variables_of(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__ or error.__context__
 
 
-def test_without_a_secret_key_it_says_which_setting_is_missing(endpoint: Endpoint) -> None:
+def test_without_a_secret_key_it_says_which_setting_is_missing(endpoint: JsonEndpoint) -> None:
     with pytest.raises(KoalaConfigError, match=r"secret_api_key is missing.*KOALA_SECRET_API_KEY"):
         endpoint.client(secret_api_key=None).erase(["ada@example.com"])
 
@@ -178,7 +180,7 @@ def test_a_malformed_secret_key_is_not_shown() -> None:
     ],
 )
 def test_a_wrong_call_is_said_before_anything_is_asked(
-    endpoint: Endpoint, emails: Any, error: type[Exception], message: str
+    endpoint: JsonEndpoint, emails: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message) as refused:
         endpoint.client().erase(emails)

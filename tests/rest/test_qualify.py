@@ -13,12 +13,12 @@ from koala_middleware.errors import KoalaApiError
 from koala_middleware.rest.api import Qualification
 
 if TYPE_CHECKING:
-    from support.json_endpoint import Endpoint
+    from support.endpoint import JsonEndpoint
 
 PROFILE = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
 
 
-def test_it_asks_as_the_protocol_says_and_answers_what_was_answered(endpoint: Endpoint) -> None:
+def test_it_asks_as_the_protocol_says_and_answers_what_was_answered(endpoint: JsonEndpoint) -> None:
     endpoint.answer = lambda _: (200, {"profile_id": PROFILE, "q": True, "a": {"name": "Acme"}})
 
     qualified = endpoint.client().qualify(PROFILE, email="ada@example.com", traits={"plan": "pro"})
@@ -32,14 +32,14 @@ def test_it_asks_as_the_protocol_says_and_answers_what_was_answered(endpoint: En
     assert "authorization" not in asked.headers
 
 
-def test_an_endpoint_that_knows_nothing_answers_none(endpoint: Endpoint) -> None:
+def test_an_endpoint_that_knows_nothing_answers_none(endpoint: JsonEndpoint) -> None:
     endpoint.answer = lambda _: (200, {"profile_id": PROFILE, "q": None, "a": {}})
 
     assert endpoint.client().qualify(email="ada@example.com") == Qualification(PROFILE, None, {})
     assert endpoint.asked[0].body == {"email": "ada@example.com"}
 
 
-def test_traits_are_said_in_json_and_their_secrets_masked(endpoint: Endpoint) -> None:
+def test_traits_are_said_in_json_and_their_secrets_masked(endpoint: JsonEndpoint) -> None:
     endpoint.answer = lambda _: (200, {"profile_id": PROFILE})
 
     endpoint.client().qualify(PROFILE, traits={"tags": {"a"}, "password": "hunter2"})
@@ -66,7 +66,7 @@ def test_traits_are_said_in_json_and_their_secrets_masked(endpoint: Endpoint) ->
     ],
 )
 def test_an_answer_that_is_no_success_says_what_to_do_and_repeats_nothing(
-    endpoint: Endpoint, answer: tuple[int, object], message: str
+    endpoint: JsonEndpoint, answer: tuple[int, object], message: str
 ) -> None:
     endpoint.answer = lambda _: answer
 
@@ -76,7 +76,9 @@ def test_an_answer_that_is_no_success_says_what_to_do_and_repeats_nothing(
     assert "ada@example.com" not in str(failed.value)
 
 
-def test_an_endpoint_that_does_not_answer_is_waited_for_no_longer_than_timeout(endpoint: Endpoint) -> None:
+def test_an_endpoint_that_does_not_answer_is_waited_for_no_longer_than_timeout(
+    endpoint: JsonEndpoint,
+) -> None:
     endpoint.answer = lambda _: (200 if endpoint.released.wait(20) else 500, {})
 
     began = time.monotonic()

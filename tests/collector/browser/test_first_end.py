@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from operator import itemgetter
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 from playwright.sync_api import BrowserContext, Page, Response, expect
+from support.waiting import until
 
 DEMO = Path(__file__).parents[3] / "example_apps" / "demo.py"
 FRAMEWORKS = ["flask", "django", "fastapi"]
@@ -41,19 +41,18 @@ class Demo:
 
     def entries(self, wanted: Callable[[Entry], bool], count: int) -> list[Entry]:
         """At least `count` wanted entries, by the time they were made, as soon as they have arrived."""
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            came = self._all("entries")
-            found = [entry for entry in came if wanted(entry)]
-            if len(found) >= count:
-                return sorted(found, key=itemgetter("sent_at", "entry_no"))
-            if time.monotonic() > deadline:
-                everything = "\n".join(
-                    f"{translated_errors(one)} {one['profile_id']} {one['email']}" for one in came
-                )
-                only = [translated_errors(entry) for entry in found]
-                pytest.fail(f"after {DEADLINE} s there were only {only} of\n{everything}")
-            time.sleep(0.05)
+        came: list[Entry] = []
+
+        def found() -> list[Entry]:
+            came[:] = self._all("entries")
+            return [entry for entry in came if wanted(entry)]
+
+        try:
+            until(lambda: len(found()) >= count, f"{count} entries", DEADLINE)
+        except AssertionError as error:
+            error.add_note("\n".join(f"{name_of(one)} {one['profile_id']} {one['email']}" for one in came))
+            raise
+        return sorted(found(), key=itemgetter("sent_at", "entry_no"))
 
     def people(self) -> dict[str, Any]:
         return {person["email"]: person for person in self._all("people")}
@@ -116,7 +115,7 @@ def ko_id(page: Page) -> str:
     return str(value)
 
 
-def translated_errors(entry: Entry) -> str:
+def name_of(entry: Entry) -> str:
     """One entry in a word or two: `"Signed Up"`, `"identify"`, `"page /pricing"`."""
     if entry["kind"] == "page":
         return f"page {entry['body']['page']['path']}"
@@ -165,7 +164,7 @@ def test_a_sign_up_arrives_as_one_identify_and_its_events_under_the_browsers_own
     profile_id = ko_id(page)
 
     said = demo.entries(lambda entry: entry["profile_id"] == profile_id and entry["kind"] != "page", 3)
-    assert [translated_errors(entry) for entry in said] == ["Viewed Pricing", "identify", "Signed Up"]
+    assert [name_of(entry) for entry in said] == ["Viewed Pricing", "identify", "Signed Up"]
     assert said[1]["body"]["traits"] == {"name": "Ada", "plan": "free", "email": email}
     assert {entry["email"] for entry in said} == {email}
     assert demo.people()[email]["profiles"] == [profile_id]
@@ -190,7 +189,7 @@ def test_a_log_out_changes_the_id_and_what_was_said_before_stays_with_the_person
     assert after != before
     assert uuid.UUID(after).version == 4
     said = demo.entries(lambda entry: entry["profile_id"] == before and entry["kind"] != "page", 5)
-    assert [translated_errors(entry) for entry in said] == [
+    assert [name_of(entry) for entry in said] == [
         "identify",
         "Signed Up",
         "identify",
@@ -215,7 +214,7 @@ def test_pages_seen_before_a_log_in_become_the_persons_and_the_next_person_gets_
     opened(home, f"{www}/pricing")
     at_home = ko_id(home)
     anonymous = demo.entries(lambda entry: entry["profile_id"] == at_home, 3)
-    assert [translated_errors(entry) for entry in anonymous] == ["page /", "Viewed Pricing", "page /pricing"]
+    assert [name_of(entry) for entry in anonymous] == ["page /", "Viewed Pricing", "page /pricing"]
     assert {entry["email"] for entry in anonymous} == {None}
 
     sign_up(office, app, "Ada", "ada@eucalypt.test")
@@ -231,7 +230,7 @@ def test_pages_seen_before_a_log_in_become_the_persons_and_the_next_person_gets_
     assert ko_id(home) == after_log_out
 
     ada = demo.entries(lambda entry: entry["email"] == "ada@eucalypt.test", 12)
-    assert [(translated_errors(entry), entry["profile_id"]) for entry in ada] == [
+    assert [(name_of(entry), entry["profile_id"]) for entry in ada] == [
         ("page /", at_home),
         ("Viewed Pricing", at_home),
         ("page /pricing", at_home),
@@ -246,7 +245,7 @@ def test_pages_seen_before_a_log_in_become_the_persons_and_the_next_person_gets_
         ("Logged Out", at_home),
     ]
     bob = demo.entries(lambda entry: entry["email"] == "bob@eucalypt.test", 7)
-    assert [translated_errors(entry) for entry in bob] == [
+    assert [name_of(entry) for entry in bob] == [
         "page /",  # where the log-out led
         "Viewed Pricing",
         "page /pricing",

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page
 
 if TYPE_CHECKING:
-    from collector.browser.conftest import Endpoint
+    from collector.browser.conftest import BrowserEndpoint
 
 Cookies = Callable[[Page], list[dict[str, Any]]]
 
@@ -52,9 +52,9 @@ def test_the_script_is_smaller_than_4_kb_when_compressed() -> None:
 
 
 def test_a_first_visit_gets_one_id_for_a_year_on_the_top_domain(
-    page: Page, endpoint: Endpoint, ko_ids: Cookies
+    page: Page, endpoint: BrowserEndpoint, ko_ids: Cookies
 ) -> None:
-    ready(page, endpoint.url("www.shop.example.test"))
+    ready(page, endpoint.at("www.shop.example.test"))
     (cookie,) = ko_ids(page)
     assert is_version_4(cookie["value"])
     assert cookie["value"] == remembered(page)
@@ -75,78 +75,80 @@ def test_a_first_visit_gets_one_id_for_a_year_on_the_top_domain(
     ],
 )
 def test_the_cookie_covers_the_widest_domain_the_browser_allows(
-    page: Page, endpoint: Endpoint, ko_ids: Cookies, host: str, domain: str
+    page: Page, endpoint: BrowserEndpoint, ko_ids: Cookies, host: str, domain: str
 ) -> None:
-    ready(page, endpoint.url(host))
+    ready(page, endpoint.at(host))
     assert [cookie["domain"] for cookie in ko_ids(page)] == [domain]
     assert page.evaluate("document.cookie").startswith("ko_id=")  # and nothing is left of the probing
 
 
-def test_a_cookie_from_the_server_is_kept_as_it_is(page: Page, endpoint: Endpoint, ko_ids: Cookies) -> None:
+def test_a_cookie_from_the_server_is_kept_as_it_is(
+    page: Page, endpoint: BrowserEndpoint, ko_ids: Cookies
+) -> None:
     endpoint.headers["Set-Cookie"] = (
         f"ko_id={SOMEBODY.upper()}; Domain=example.test; Path=/; Max-Age=1000; SameSite=Lax"
     )
-    ready(page, endpoint.url())
+    ready(page, endpoint.at())
     (cookie,) = ko_ids(page)
     assert cookie["value"] == remembered(page) == SOMEBODY.upper()
     assert cookie["expires"] == pytest.approx(time.time() + 1000, abs=100)
 
 
 def test_the_first_well_formed_cookie_counts_and_a_malformed_one_is_replaced(
-    page: Page, endpoint: Endpoint, ko_ids: Cookies
+    page: Page, endpoint: BrowserEndpoint, ko_ids: Cookies
 ) -> None:
     set_cookie(page, "not-an-id", "www.shop.example.test")
     set_cookie(page, SOMEBODY)
-    assert ready(page, endpoint.url()).evaluate("ko.profile_id") == SOMEBODY
+    assert ready(page, endpoint.at()).evaluate("ko.profile_id") == SOMEBODY
 
     page.context.clear_cookies()
     page.evaluate("localStorage.clear()")
     set_cookie(page, str(uuid.UUID(int=0)))
-    ready(page, endpoint.url())
+    ready(page, endpoint.at())
     (cookie,) = ko_ids(page)
     assert is_version_4(cookie["value"])
 
 
 def test_a_logout_also_replaces_an_older_host_only_cookie(
-    page: Page, endpoint: Endpoint, ko_ids: Cookies
+    page: Page, endpoint: BrowserEndpoint, ko_ids: Cookies
 ) -> None:
     set_cookie(page, SOMEBODY, "www.shop.example.test")
-    ready(page, endpoint.url()).evaluate("ko.reset()")
+    ready(page, endpoint.at()).evaluate("ko.reset()")
     (cookie,) = ko_ids(page)
     assert cookie["value"] == page.evaluate("ko.profile_id") != SOMEBODY
     assert cookie["domain"] == ".example.test"
 
 
-def test_local_storage_restores_a_lost_cookie(page: Page, endpoint: Endpoint, ko_ids: Cookies) -> None:
-    before = ready(page, endpoint.url()).evaluate("ko.profile_id")
+def test_local_storage_restores_a_lost_cookie(page: Page, endpoint: BrowserEndpoint, ko_ids: Cookies) -> None:
+    before = ready(page, endpoint.at()).evaluate("ko.profile_id")
     page.context.clear_cookies()
-    ready(page, endpoint.url())
+    ready(page, endpoint.at())
     assert [cookie["value"] for cookie in ko_ids(page)] == [before]
 
 
 def test_a_cookie_changed_by_the_server_or_a_sister_site_wins_over_local_storage(
-    page: Page, endpoint: Endpoint, ko_ids: Cookies
+    page: Page, endpoint: BrowserEndpoint, ko_ids: Cookies
 ) -> None:
-    ready(page, endpoint.url("www.example.test"))
-    ready(page, endpoint.url("app.example.test")).evaluate("ko.reset()")
+    ready(page, endpoint.at("www.example.test"))
+    ready(page, endpoint.at("app.example.test")).evaluate("ko.reset()")
     (after_logout,) = ko_ids(page)
-    ready(page, endpoint.url("www.example.test"))
+    ready(page, endpoint.at("www.example.test"))
     assert ko_ids(page) == [after_logout]
     assert remembered(page) == after_logout["value"]
 
 
-def test_the_endpoints_answer_becomes_the_id(page: Page, endpoint: Endpoint, ko_ids: Cookies) -> None:
+def test_the_endpoints_answer_becomes_the_id(page: Page, endpoint: BrowserEndpoint, ko_ids: Cookies) -> None:
     endpoint.profile_id = SOMEBODY
-    ready(page, endpoint.url())
+    ready(page, endpoint.at())
     assert [cookie["value"] for cookie in ko_ids(page)] == [SOMEBODY]
     assert remembered(page) == SOMEBODY
 
 
 def test_a_logout_during_the_bootstrap_is_not_undone_by_its_answer(
-    page: Page, endpoint: Endpoint, ko_ids: Cookies
+    page: Page, endpoint: BrowserEndpoint, ko_ids: Cookies
 ) -> None:
     endpoint.hold_bootstrap.clear()
-    page.goto(endpoint.url())
+    page.goto(endpoint.at())
     page.wait_for_function("window.ko && ko.loaded")
     before = page.evaluate("ko.profile_id")
     page.evaluate("ko.reset()")
@@ -157,10 +159,10 @@ def test_a_logout_during_the_bootstrap_is_not_undone_by_its_answer(
 
 
 def test_where_cookies_and_storage_are_forbidden_one_id_lasts_as_long_as_the_page(
-    page: Page, endpoint: Endpoint
+    page: Page, endpoint: BrowserEndpoint
 ) -> None:
     endpoint.html = f'<iframe sandbox="allow-scripts" srcdoc="{html.escape(endpoint.snippet())}"></iframe>'
-    page.goto(endpoint.url())
+    page.goto(endpoint.at())
     frame = page.frames[1]
     frame.wait_for_function("window.ko && ko.loaded")
     # A sandboxed document may not even read document.cookie.
@@ -172,8 +174,8 @@ def test_where_cookies_and_storage_are_forbidden_one_id_lasts_as_long_as_the_pag
 # ---- page views
 
 
-def test_each_page_and_each_address_within_a_page_is_one_view(page: Page, endpoint: Endpoint) -> None:
-    ready(page, endpoint.url(path="/?utm_source=news&q=1"))
+def test_each_page_and_each_address_within_a_page_is_one_view(page: Page, endpoint: BrowserEndpoint) -> None:
+    ready(page, endpoint.at(path="/?utm_source=news&q=1"))
     page.evaluate("history.pushState({}, '', '/two'); document.title = 'Two'")
     page.evaluate("history.replaceState({}, '', '/two')")  # the same address: no view
     endpoint.entries("page_views", 2)
@@ -181,7 +183,7 @@ def test_each_page_and_each_address_within_a_page_is_one_view(page: Page, endpoi
     first, second, third = endpoint.entries("page_views", 3)
     assert first["page"] == {
         "path": "/",
-        "url": endpoint.url(path="/?utm_source=news&q=1"),
+        "url": endpoint.at(path="/?utm_source=news&q=1"),
         "host": f"www.shop.example.test:{endpoint.port}",
         "referrer": "",
         "title": "Shop",
@@ -192,8 +194,10 @@ def test_each_page_and_each_address_within_a_page_is_one_view(page: Page, endpoi
     assert third["page"]["path"] == "/"
 
 
-def test_every_entry_says_when_it_was_made_and_carries_its_own_id(page: Page, endpoint: Endpoint) -> None:
-    ready(page, endpoint.url()).evaluate("ko.identify('ada@example.com'); ko.track('One'); ko.track('Two')")
+def test_every_entry_says_when_it_was_made_and_carries_its_own_id(
+    page: Page, endpoint: BrowserEndpoint
+) -> None:
+    ready(page, endpoint.at()).evaluate("ko.identify('ada@example.com'); ko.track('One'); ko.track('Two')")
     endpoint.entries("events", 2)
     entries = [
         entry
@@ -209,11 +213,13 @@ def test_every_entry_says_when_it_was_made_and_carries_its_own_id(page: Page, en
 # ---- calls
 
 
-def test_calls_made_before_the_script_is_loaded_are_replayed_in_order(page: Page, endpoint: Endpoint) -> None:
+def test_calls_made_before_the_script_is_loaded_are_replayed_in_order(
+    page: Page, endpoint: BrowserEndpoint
+) -> None:
     first, script = endpoint.snippet().splitlines()
     early = "<script>ko.identify('ada@example.com', {name: 'Ada'}).track('One').track('Two', {n: 2})</script>"
     endpoint.html = first + early + script
-    page.goto(endpoint.url())
+    page.goto(endpoint.at())
     assert [(event["event"], event["properties"]) for event in endpoint.entries("events", 2)] == [
         ("One", {}),
         ("Two", {"n": 2}),
@@ -225,28 +231,28 @@ def test_calls_made_before_the_script_is_loaded_are_replayed_in_order(page: Page
     ]
 
 
-def test_a_page_written_for_another_queue_keeps_working(page: Page, endpoint: Endpoint) -> None:
+def test_a_page_written_for_another_queue_keeps_working(page: Page, endpoint: BrowserEndpoint) -> None:
     queue = (
         "<script>window.ko=[];['track','on','off'].forEach("
         "n => ko[n] = (...given) => {ko.push([n, ...given]); return ko})</script>"
     )
     script = endpoint.snippet().splitlines()[1]
     endpoint.html = queue + "<script>ko.on('initialized', () => 1); ko.track('One')</script>" + script
-    page.goto(endpoint.url())
+    page.goto(endpoint.at())
     assert [event["event"] for event in endpoint.entries("events", 1)] == ["One"]
     assert page.evaluate("ko.off('initialized') === ko")
 
 
-def test_loading_the_script_twice_is_loading_it_once(page: Page, endpoint: Endpoint) -> None:
+def test_loading_the_script_twice_is_loading_it_once(page: Page, endpoint: BrowserEndpoint) -> None:
     endpoint.html = endpoint.snippet() * 2
-    ready(page, endpoint.url()).evaluate("ko.track('One')")
+    ready(page, endpoint.at()).evaluate("ko.track('One')")
     endpoint.entries("events", 1)
     assert sum(len(batch["page_views"]) for batch in endpoint.batches) == 1
 
 
-def test_identify_with_nothing_new_is_not_sent_again(page: Page, endpoint: Endpoint) -> None:
-    ready(page, endpoint.url()).evaluate("ko.identify('ada@example.com', {plan: 'free'})")
-    page.goto(endpoint.url(path="/next"))
+def test_identify_with_nothing_new_is_not_sent_again(page: Page, endpoint: BrowserEndpoint) -> None:
+    ready(page, endpoint.at()).evaluate("ko.identify('ada@example.com', {plan: 'free'})")
+    page.goto(endpoint.at(path="/next"))
     page.evaluate("ko.identify('ada@example.com', {plan: 'free'})")  # known
     page.evaluate("ko.identify({plan: 'pro'}); ko.track('Last')")
     endpoint.entries("events", 1)
@@ -257,9 +263,9 @@ def test_identify_with_nothing_new_is_not_sent_again(page: Page, endpoint: Endpo
 
 
 def test_after_a_log_out_nothing_of_the_next_person_is_mixed_with_the_last(
-    page: Page, endpoint: Endpoint
+    page: Page, endpoint: BrowserEndpoint
 ) -> None:
-    ready(page, endpoint.url())
+    ready(page, endpoint.at())
     page.evaluate("ko.identify('ada@example.com'); ko.track('Ada was here')")
     page.evaluate("ko.reset(); ko.identify('bob@example.com'); ko.track('Bob was here')")
     endpoint.entries("events", 2)
@@ -276,16 +282,18 @@ def test_after_a_log_out_nothing_of_the_next_person_is_mixed_with_the_last(
 
 
 def test_two_people_without_a_log_out_between_them_are_never_in_one_request(
-    page: Page, endpoint: Endpoint
+    page: Page, endpoint: BrowserEndpoint
 ) -> None:
-    ready(page, endpoint.url()).evaluate("ko.identify('ada@example.com'); ko.identify('bob@example.com')")
+    ready(page, endpoint.at()).evaluate("ko.identify('ada@example.com'); ko.identify('bob@example.com')")
     endpoint.entries("identifies", 2)
     named = [batch["email"] for batch in endpoint.batches if batch["identifies"]]
     assert named == ["ada@example.com", "bob@example.com"]
 
 
-def test_a_log_out_on_the_server_is_seen_by_a_page_that_is_still_open(page: Page, endpoint: Endpoint) -> None:
-    ready(page, endpoint.url()).evaluate("ko.track('Before')")
+def test_a_log_out_on_the_server_is_seen_by_a_page_that_is_still_open(
+    page: Page, endpoint: BrowserEndpoint
+) -> None:
+    ready(page, endpoint.at()).evaluate("ko.track('Before')")
     set_cookie(page, SOMEBODY_ELSE)
     page.evaluate("ko.track('After')")
     endpoint.entries("events", 2)
@@ -293,15 +301,15 @@ def test_a_log_out_on_the_server_is_seen_by_a_page_that_is_still_open(page: Page
     assert remembered(page) == SOMEBODY_ELSE
 
 
-def test_qualify_resolves_to_what_the_endpoint_knows(page: Page, endpoint: Endpoint) -> None:
-    answer = ready(page, endpoint.url()).evaluate("ko.qualify('ada@example.com')")
+def test_qualify_resolves_to_what_the_endpoint_knows(page: Page, endpoint: BrowserEndpoint) -> None:
+    answer = ready(page, endpoint.at()).evaluate("ko.qualify('ada@example.com')")
     assert answer == {"profile_id": remembered(page), "q": True, "a": {}}
 
 
 def test_what_cannot_be_sent_is_said_on_the_console_and_breaks_nothing(
-    page: Page, endpoint: Endpoint
+    page: Page, endpoint: BrowserEndpoint
 ) -> None:
-    ready(page, endpoint.url())
+    ready(page, endpoint.at())
     with page.expect_console_message() as said:
         assert page.evaluate(
             "const loop = {}; loop.loop = loop; ko.track('Round', loop).track('Straight') === ko"
@@ -310,13 +318,15 @@ def test_what_cannot_be_sent_is_said_on_the_console_and_breaks_nothing(
     assert [event["event"] for event in endpoint.entries("events", 1)] == ["Straight"]
 
 
-def test_changes_after_the_call_have_no_effect_on_it(page: Page, endpoint: Endpoint) -> None:
-    ready(page, endpoint.url()).evaluate("const cart = {items: 1}; ko.track('Bought', cart); cart.items = 0")
+def test_changes_after_the_call_have_no_effect_on_it(page: Page, endpoint: BrowserEndpoint) -> None:
+    ready(page, endpoint.at()).evaluate("const cart = {items: 1}; ko.track('Bought', cart); cart.items = 0")
     assert [event["properties"] for event in endpoint.entries("events", 1)] == [{"items": 1}]
 
 
-def test_a_text_cut_within_an_emoji_is_sent_as_every_reader_takes_it(page: Page, endpoint: Endpoint) -> None:
-    ready(page, endpoint.url()).evaluate(
+def test_a_text_cut_within_an_emoji_is_sent_as_every_reader_takes_it(
+    page: Page, endpoint: BrowserEndpoint
+) -> None:
+    ready(page, endpoint.at()).evaluate(
         r"const cut = '\\ud8 \u{1f600}\u{1f600}'.slice(0, -1); ko.track('Said', {[cut]: cut})"
     )
     said = "\\ud8 \U0001f600\ufffd"
@@ -327,74 +337,78 @@ def test_a_text_cut_within_an_emoji_is_sent_as_every_reader_takes_it(page: Page,
 
 
 def test_no_request_holds_more_than_30_of_a_kind_and_their_order_stays(
-    page: Page, endpoint: Endpoint
+    page: Page, endpoint: BrowserEndpoint
 ) -> None:
-    ready(page, endpoint.url()).evaluate("for (let n = 0; n < 75; n++) ko.track('Click', {n})")
+    ready(page, endpoint.at()).evaluate("for (let n = 0; n < 75; n++) ko.track('Click', {n})")
     assert [event["properties"]["n"] for event in endpoint.entries("events", 75)] == list(range(75))
     assert [len(batch["events"]) for batch in endpoint.batches if batch["events"]] == [30, 30, 15]
 
 
-def test_a_batch_is_plain_text_so_that_no_preflight_is_needed(page: Page, endpoint: Endpoint) -> None:
-    ready(page, endpoint.url())
+def test_a_batch_is_plain_text_so_that_no_preflight_is_needed(page: Page, endpoint: BrowserEndpoint) -> None:
+    ready(page, endpoint.at())
     endpoint.entries("page_views", 1)
-    (request,) = [request for request in endpoint.requests if request.url.path.endswith("/batch")]
+    (request,) = [request for request in endpoint.requests if request.path.endswith("/batch")]
     assert request.headers["content-type"] == "text/plain;charset=UTF-8"
     assert "cookie" not in request.headers
 
 
 @pytest.mark.parametrize("status", [503, 429])
 def test_a_batch_that_cannot_be_taken_now_is_sent_again_with_the_same_ids(
-    page: Page, endpoint: Endpoint, status: int
+    page: Page, endpoint: BrowserEndpoint, status: int
 ) -> None:
     endpoint.statuses = [status, status]
-    ready(page, endpoint.url())
+    ready(page, endpoint.at())
     first, second, third = endpoint.wait(lambda batches: len(batches) == 3)
     assert first == second == third
 
 
-def test_a_refused_batch_is_said_on_the_console_and_not_sent_again(page: Page, endpoint: Endpoint) -> None:
+def test_a_refused_batch_is_said_on_the_console_and_not_sent_again(
+    page: Page, endpoint: BrowserEndpoint
+) -> None:
     endpoint.statuses = [400]
     with page.expect_console_message(lambda message: message.text.startswith("koala:")) as said:
-        ready(page, endpoint.url())
+        ready(page, endpoint.at())
     assert said.value.text.endswith("refused a batch with status 400")
     page.evaluate("ko.track('Next')")
     refused, taken = endpoint.wait(lambda batches: len(batches) == 2)
     assert (len(refused["page_views"]), len(taken["page_views"]), len(taken["events"])) == (1, 0, 1)
 
 
-def test_entries_of_a_page_that_is_left_are_delivered(page: Page, endpoint: Endpoint) -> None:
-    ready(page, endpoint.url()).evaluate(
+def test_entries_of_a_page_that_is_left_are_delivered(page: Page, endpoint: BrowserEndpoint) -> None:
+    ready(page, endpoint.at()).evaluate(
         "addEventListener('pagehide', () => ko.track('Too late to tell'), {capture: true});"
         "ko.track('Last'); location.href = 'about:blank'"
     )
     assert "Last" in [event["event"] for event in endpoint.entries("events", 1)]
 
 
-def test_a_page_that_is_left_delivers_more_than_one_request_holds(page: Page, endpoint: Endpoint) -> None:
-    ready(page, endpoint.url()).evaluate(
+def test_a_page_that_is_left_delivers_more_than_one_request_holds(
+    page: Page, endpoint: BrowserEndpoint
+) -> None:
+    ready(page, endpoint.at()).evaluate(
         "for (let n = 0; n < 75; n++) ko.track('Click', {n}); location.href = 'about:blank'"
     )
     assert len(endpoint.entries("events", 75)) == 75
 
 
 def test_koala_settings_can_send_elsewhere_than_where_the_script_came_from(
-    page: Page, endpoint: Endpoint
+    page: Page, endpoint: BrowserEndpoint
 ) -> None:
-    settings = f"<script>window.koalaSettings = {{host: '{endpoint.url('elsewhere.test', '')}/'}}</script>"
+    settings = f"<script>window.koalaSettings = {{host: '{endpoint.at('elsewhere.test', '')}/'}}</script>"
     endpoint.html = settings + endpoint.snippet()
-    ready(page, endpoint.url())
+    ready(page, endpoint.at())
     endpoint.entries("page_views", 1)
-    assert {request.url.hostname for request in endpoint.requests} == {"elsewhere.test"}
+    assert {request.host for request in endpoint.requests} == {"elsewhere.test"}
 
 
 def test_global_privacy_control_is_honored_where_the_site_says_so(
-    new_browser: Callable[[], BrowserContext], endpoint: Endpoint, ko_ids: Cookies
+    new_browser: Callable[[], BrowserContext], endpoint: BrowserEndpoint, ko_ids: Cookies
 ) -> None:
     context = new_browser()
     context.add_init_script("Object.defineProperty(navigator, 'globalPrivacyControl', {value: true})")
     page = context.new_page()
     endpoint.html = "<script>window.koalaSettings = {honourGpc: true}</script>" + endpoint.snippet()
-    ready(page, endpoint.url()).evaluate("ko.identify('ada@example.com').track('One').reset()")
+    ready(page, endpoint.at()).evaluate("ko.identify('ada@example.com').track('One').reset()")
     assert (ko_ids(page), remembered(page), page.evaluate("ko.profile_id")) == ([], None, None)
     page.goto("about:blank")
     assert endpoint.requests == []

@@ -11,7 +11,7 @@ from koala_middleware.errors import KoalaConfigError
 from koala_middleware.snippet import snippet
 
 if TYPE_CHECKING:
-    from collector.browser.conftest import Endpoint
+    from collector.browser.conftest import BrowserEndpoint
 
 
 def test_the_snippet_is_a_queue_and_an_asynchronous_script() -> None:
@@ -52,11 +52,13 @@ def test_a_malformed_argument_is_named(key: str, endpoint: str, message: str) ->
         snippet(key, endpoint)
 
 
-def test_the_snippet_runs_under_a_policy_that_allows_only_the_nonce(page: Page, endpoint: Endpoint) -> None:
+def test_the_snippet_runs_under_a_policy_that_allows_only_the_nonce(
+    page: Page, endpoint: BrowserEndpoint
+) -> None:
     endpoint.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; script-src 'nonce-r4nd0m'; connect-src {endpoint.url('collector.test', '')}"
+        f"default-src 'none'; script-src 'nonce-r4nd0m'; connect-src {endpoint.at('collector.test', '')}"
     )
     endpoint.html = endpoint.snippet(nonce="r4nd0m")
-    page.goto(endpoint.url())
+    page.goto(endpoint.at())
     (view,) = endpoint.entries("page_views", 1)
     assert view["page"]["title"] == "Shop"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from celery import Celery, signals
 from celery.exceptions import Reject
 from kombu import Queue
+from support.batches import batch
 from support.brokers import Broker
 from support.chains import KINDS, Chain, chained, delivering, web_config, working
 from support.crowd import Crowd
@@ -22,15 +22,7 @@ from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.outbox.inspection import keys, refused_entries
 from koala_middleware.delivery.relay.celery_worker import add_task
 from koala_middleware.delivery.transports.celery import TASK, CeleryTransport, queue_of
-from koala_middleware.protocol.batches import Batch, Entry
-from koala_middleware.protocol.subjects import Person
 from koala_middleware.testing.collector import Answer, Collector
-
-
-def batch(person: str, *message_ids: str) -> Batch:
-    bodies = [{"type": "track", "event": "E", "message_id": message_id} for message_id in message_ids]
-    entries = tuple(Entry("track", json.dumps(body).encode()) for body in bodies)
-    return Batch(Person(person, f"{person}@example.com"), entries)
 
 
 def ids(endpoint: Collector) -> list[str]:
