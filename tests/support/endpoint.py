@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,6 +102,7 @@ class Endpoint(ABC):
         self.released.set()
         self._server.shutdown()
         self._server.server_close()
+        self._server.hang_up()
         self._thread.join(5)
 
 
@@ -108,7 +111,14 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
+        self.open: set[socket.socket] = set()
         super().__init__(("127.0.0.1", 0), _Handler)
+
+    def hang_up(self) -> None:
+        """Ends the connections that clients keep."""
+        for connection in list(self.open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, *args: object) -> None:
         pass  # clients of these tests cut connections on purpose
@@ -122,6 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.server.endpoint.connections += 1
+        self.server.open.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.open.discard(self.connection)
+        super().finish()
 
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))

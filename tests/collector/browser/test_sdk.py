@@ -379,7 +379,8 @@ def test_entries_of_a_page_that_is_left_are_delivered(page: Page, endpoint: Brow
         "addEventListener('pagehide', () => ko.track('Too late to tell'), {capture: true});"
         "ko.track('Last'); location.href = 'about:blank'"
     )
-    assert "Last" in [event["event"] for event in endpoint.entries("events", 1)]
+    page.wait_for_url("about:blank")
+    endpoint.wait(lambda batches: "Last" in [sent["event"] for batch in batches for sent in batch["events"]])
 
 
 def test_a_page_that_is_left_delivers_more_than_one_request_holds(
@@ -388,6 +389,7 @@ def test_a_page_that_is_left_delivers_more_than_one_request_holds(
     ready(page, endpoint.at()).evaluate(
         "for (let n = 0; n < 75; n++) ko.track('Click', {n}); location.href = 'about:blank'"
     )
+    page.wait_for_url("about:blank")
     assert len(endpoint.entries("events", 75)) == 75
 
 
