@@ -4,7 +4,7 @@
 |---|---|
 | koala.E001 | a setting is missing or malformed: the site would not start |
 | koala.W001 | the middleware is not in MIDDLEWARE: nothing is recorded |
-| koala.W002 | a KOALA_ setting that does not exist, perhaps misspelt |
+| koala.W002 | a KOALA_ setting that does not exist, perhaps misspelled |
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
   const source = /^(.*)\/v1\/([^/]+)\/sdk\.js/.exec((document.currentScript || {}).src) || [];
   const key = settings.publicApiKey || decodeURIComponent(source[2] || "");
   const project = `${(settings.host || source[1] || "").replace(/\/+$/, "")}/web/projects/${encodeURIComponent(key)}`;
-  const silent = settings.honourGpc && navigator.globalPrivacyControl;
+  const silent = settings.honorGpc && navigator.globalPrivacyControl;
 
   const MOST_ENTRIES = 30; // of each kind, in one request
   const GATHER_MS = 250; // entries this close together share a request

@@ -409,7 +409,7 @@ def test_global_privacy_control_is_honored_where_the_site_says_so(
     context = new_browser()
     context.add_init_script("Object.defineProperty(navigator, 'globalPrivacyControl', {value: true})")
     page = context.new_page()
-    endpoint.html = "<script>window.koalaSettings = {honourGpc: true}</script>" + endpoint.snippet()
+    endpoint.html = "<script>window.koalaSettings = {honorGpc: true}</script>" + endpoint.snippet()
     ready(page, endpoint.at()).evaluate("ko.identify('ada@example.com').track('One').reset()")
     assert (ko_ids(page), remembered(page), page.evaluate("ko.profile_id")) == ([], None, None)
     page.goto("about:blank")
