@@ -25,7 +25,7 @@ _ROOM_PER_ITEM = 16
 _LEAST_TEXT = 64  # bytes that a text still gets when the room is used up
 _LONG_TEXT = 256
 _LONGEST_INT = 2_125  # bits: 640 digits, the least that `sys.set_int_max_str_digits` may allow
-_SHORTEST_CARD_NUMBER = 10**12
+_SHORTEST_CARD_NUMBER = 10**13
 _FEW_MEMBERS = 64
 _PAIR = 2
 

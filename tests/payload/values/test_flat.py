@@ -28,7 +28,7 @@ values = st.one_of(
     st.text(st.characters(), max_size=20),  # lone surrogates too
     st.sampled_from([str(CARD), "Bearer abc123def456", "password=hunter2", "x" * 257, "pro"]),
     st.integers(),
-    st.sampled_from([CARD, -1, -2, 10**12, 10**12 - 1]),
+    st.sampled_from([CARD, -1, -2, 10**13, 10**13 - 1]),
     st.floats(),
     st.booleans(),
     st.none(),
