@@ -30,7 +30,7 @@ SETTINGS: dict[str, Callable[[int], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
-def test_batches_stay_in_the_outbox_and_no_log_line_holds_a_password(
+def test_while_the_broker_is_away_batches_stay_in_the_outbox_and_no_password_is_logged(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = web_config(tmp_path, **SETTINGS[kind](free_port()))
@@ -45,7 +45,7 @@ def test_batches_stay_in_the_outbox_and_no_log_line_holds_a_password(
     assert len([line for line in caplog.messages if "entries wait" in line]) == 1
 
 
-def test_what_waited_goes_out_when_the_broker_is_back(redis: Broker, tmp_path: Path) -> None:
+def test_batches_go_out_when_the_broker_is_back(redis: Broker, tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{redis.port}/3"
     redis.kill()
     config = web_config(tmp_path, transport="redis", broker=url)
@@ -67,7 +67,7 @@ CLIENTS = {
 
 
 @pytest.mark.parametrize("transport", CLIENTS)
-def test_only_the_transport_that_was_chosen_is_loaded_and_while_the_app_starts(transport: str) -> None:
+def test_only_the_chosen_transport_is_loaded_and_at_the_start_of_the_app(transport: str) -> None:
     code = f"""
 import sys
 from koala_middleware.config.settings import KoalaConfig

@@ -43,7 +43,7 @@ def test_on_redis_everything_arrives_once_and_in_order(on_redis: Chain) -> None:
     assert not crowd.doubled
 
 
-def test_a_worker_process_that_is_killed_gives_its_message_back(on_redis: Chain) -> None:
+def test_the_message_of_a_killed_worker_process_is_delivered_by_another(on_redis: Chain) -> None:
     on_redis.endpoint.answer(Answer(503, {"Retry-After": "5"}))
     before = len(on_redis.endpoint.received)
     on_redis.delivery.put(batch("ada", "given back"))
@@ -52,9 +52,7 @@ def test_a_worker_process_that_is_killed_gives_its_message_back(on_redis: Chain)
     until(lambda: "given back" in ids(on_redis.endpoint), "another process has delivered it")
 
 
-def test_tasks_wait_in_place_while_the_endpoint_is_away_and_refused_entries_are_kept_aside(
-    redis: Broker, tmp_path: Path
-) -> None:
+def test_a_task_waits_for_the_endpoint_and_keeps_refused_entries_aside(redis: Broker, tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{redis.port}/5"
     command, environment = celery_worker(url, "away")
     with (
@@ -75,7 +73,7 @@ def test_tasks_wait_in_place_while_the_endpoint_is_away_and_refused_entries_are_
         assert kept.reason == "HTTP 400"
 
 
-def test_a_message_given_back_in_a_long_outage_is_the_next_again(rabbit: Broker, tmp_path: Path) -> None:
+def test_a_rejected_message_is_the_next_one_again(rabbit: Broker, tmp_path: Path) -> None:
     url = f"amqp://guest:guest@127.0.0.1:{rabbit.port}//"
     command, environment = celery_worker(url, "long")
     with (
@@ -94,7 +92,7 @@ def test_a_message_given_back_in_a_long_outage_is_the_next_again(rabbit: Broker,
     assert not crowd.out_of_order
 
 
-def test_a_bug_of_ours_gives_the_message_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_fails_returns_its_message_to_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     app = Celery("shop", set_as_current=False)
     relay = add_task(app, KoalaConfig(public_api_key="pk_test"))
     monkeypatch.setattr(relay, "accept", lambda *_: 1 / 0)
@@ -103,7 +101,7 @@ def test_a_bug_of_ours_gives_the_message_back(monkeypatch: pytest.MonkeyPatch) -
     assert vars(given_back.value)["requeue"]
 
 
-def test_the_workers_log_says_what_became_of_a_task_and_not_of_whom(on_redis: Chain) -> None:
+def test_the_workers_log_shows_a_tasks_outcome_and_no_person(on_redis: Chain) -> None:
     on_redis.delivery.put(batch("grace", "seen"))
     until(lambda: "seen" in ids(on_redis.endpoint), "it is delivered")
     until(lambda: "'1 delivered, 0 refused'" in on_redis.worker.log.read_text(), "it is said")
@@ -111,7 +109,7 @@ def test_the_workers_log_says_what_became_of_a_task_and_not_of_whom(on_redis: Ch
     assert "grace" not in on_redis.worker.log.read_text()
 
 
-def test_no_monitor_is_shown_whom_a_task_is_about(tmp_path: Path) -> None:
+def test_a_monitor_sees_no_person(tmp_path: Path) -> None:
     """What monitors show is in the message's headers."""
     settings = {**celery_settings("memory://", "watched"), "shards": 1}
     config = web_config(tmp_path, **settings)
@@ -124,9 +122,7 @@ def test_no_monitor_is_shown_whom_a_task_is_about(tmp_path: Path) -> None:
     transport.close()
 
 
-def test_a_queue_that_is_gone_is_made_again_and_what_was_for_it_is_not_lost(
-    rabbit: Broker, tmp_path: Path
-) -> None:
+def test_a_deleted_queue_is_declared_again_and_loses_nothing(rabbit: Broker, tmp_path: Path) -> None:
     url = f"amqp://guest:guest@127.0.0.1:{rabbit.port}//"
     settings = celery_settings(url, "gone")
     app = settings["celery_app"]
@@ -152,7 +148,7 @@ def test_a_worker_for_our_queues_takes_one_message_at_a_time(caplog: pytest.LogC
     assert "overtake" in caplog.text
 
 
-def test_other_workers_are_left_as_they_are() -> None:
+def test_workers_for_other_queues_keep_their_settings() -> None:
     app = Celery("shop", set_as_current=False)
     add_task(app, KoalaConfig(public_api_key="pk_test"))
     begin(app, queues=None, concurrency=None)
@@ -161,7 +157,7 @@ def test_other_workers_are_left_as_they_are() -> None:
     assert "koala.0" not in dict(app.amqp.queues)
 
 
-def test_a_queue_that_the_site_defines_is_used_as_it_is() -> None:
+def test_a_queue_that_the_site_defines_is_used_unchanged() -> None:
     app = Celery("shop", set_as_current=False)
     own = Queue("koala.1", queue_arguments={"x-queue-type": "quorum"})
     app.conf.task_queues = [own]

@@ -16,7 +16,7 @@ from koala_middleware.cli.main import main
 from koala_middleware.testing.collector import Answer, Collector
 
 
-def test_once_delivers_what_is_there_and_ends(
+def test_relay_once_delivers_what_waits_and_ends(
     redis: Broker,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -36,7 +36,7 @@ def test_once_delivers_what_is_there_and_ends(
         assert capsys.readouterr().out == "pk_test: 40 entries delivered, 0 refused, 0 dropped\n"
 
 
-def test_ended_while_the_endpoint_is_away_it_leaves_everything_where_it_was(
+def test_a_relay_that_ends_during_an_outage_leaves_everything_in_the_broker(
     redis: Broker, tmp_path: Path
 ) -> None:
     url = f"redis://127.0.0.1:{redis.port}/6"
@@ -54,7 +54,7 @@ def test_ended_while_the_endpoint_is_away_it_leaves_everything_where_it_was(
 
 
 @pytest.mark.parametrize("source", ["kafka", "redis"])
-def test_a_missing_address_is_said_in_a_sentence(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_broker_address_is_a_clear_error(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KOALA_BROKER", raising=False)
     with pytest.raises(SystemExit, match="broker is missing"):
         main(["relay", "--from", source, "--key", "pk_test"])

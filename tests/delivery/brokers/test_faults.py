@@ -19,7 +19,7 @@ def test_everything_arrives_once_and_in_order(chain: Chain) -> None:
     assert chain.delivery.stats().delivered == chain.delivery.stats().accepted
 
 
-def test_a_worker_is_killed_in_the_middle_and_another_takes_over(chain: Chain) -> None:
+def test_another_worker_takes_over_from_a_killed_one(chain: Chain) -> None:
     with chain.another_worker() as another:
         crowd = chain.crowd("kill")
         crowd.speaks(5)
@@ -34,7 +34,7 @@ def test_a_worker_is_killed_in_the_middle_and_another_takes_over(chain: Chain) -
     assert not crowd.out_of_order
 
 
-def test_the_network_is_cut(chain: Chain) -> None:
+def test_nothing_is_lost_while_the_network_is_cut(chain: Chain) -> None:
     crowd = chain.crowd("cut")
     crowd.speaks(3)
     chain.cable.cut()
@@ -46,7 +46,7 @@ def test_the_network_is_cut(chain: Chain) -> None:
     assert not crowd.out_of_order
 
 
-def test_every_connection_is_reset(chain: Chain) -> None:
+def test_nothing_is_lost_when_every_connection_is_reset(chain: Chain) -> None:
     crowd = chain.crowd("tear")
     crowd.speaks(3)
     chain.wait_for_some(crowd)
@@ -56,7 +56,7 @@ def test_every_connection_is_reset(chain: Chain) -> None:
     assert not crowd.out_of_order
 
 
-def test_the_broker_is_killed_and_comes_back(chain: Chain) -> None:
+def test_nothing_is_lost_when_the_broker_is_killed_and_comes_back(chain: Chain) -> None:
     crowd = chain.crowd("restart")
     crowd.speaks(3)
     chain.wait_for_some(crowd)

@@ -63,7 +63,7 @@ def read(one: RedisSource) -> list[tuple[str, str]]:
     return [(message.stream, message.position) for message in one.receive(0.05)]
 
 
-def test_one_relay_alone_reads_everything(
+def test_a_single_relay_reads_every_stream(
     source: Callable[[], RedisSource], crowd: Callable[[], None]
 ) -> None:
     crowd()
@@ -86,7 +86,7 @@ def test_two_relays_share_the_streams(source: Callable[[], RedisSource], crowd: 
     assert seen[first] != seen[second]
 
 
-def test_what_a_relay_leaves_unsettled_is_read_again_by_the_next_from_its_beginning(
+def test_unsettled_messages_are_read_again_by_the_next_relay(
     source: Callable[[], RedisSource], crowd: Callable[[], None]
 ) -> None:
     crowd()
@@ -97,7 +97,7 @@ def test_what_a_relay_leaves_unsettled_is_read_again_by_the_next_from_its_beginn
     assert read(second) == [(one.stream, one.position) for one in messages[10:]]
 
 
-def test_a_relay_that_shows_no_sign_of_life_loses_its_streams_and_is_told(
+def test_a_relay_without_a_heartbeat_loses_its_streams_and_learns_of_it(
     source: Callable[[], RedisSource], crowd: Callable[[], None]
 ) -> None:
     crowd()

@@ -56,12 +56,12 @@ def body(person: str, *message_ids: str) -> bytes:
         Batch(Person(email="ünï@example.com"), (Entry("page", b'{"page":{"path":"/"}}'),)),
     ],
 )
-def test_a_batch_comes_out_of_its_message_as_it_went_in(batch: Batch) -> None:
+def test_a_batch_is_the_same_after_its_message_is_parsed(batch: Batch) -> None:
     message = Message.of(batch, KoalaConfig(public_api_key="pk_test"))
     assert batch_from(message.body) == batch
 
 
-def test_one_persons_messages_share_a_shard_and_people_spread() -> None:
+def test_messages_of_one_person_share_a_shard_and_people_are_spread() -> None:
     config = KoalaConfig(public_api_key="pk_test")
     shards = [Message.of(Batch(Person(f"person-{n}"), ()), config).shard(4) for n in range(100)]
     assert set(shards) == {0, 1, 2, 3}
@@ -69,7 +69,7 @@ def test_one_persons_messages_share_a_shard_and_people_spread() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "{", '{"profile_id": "ada", "events": 5}', "\ufffd"])
-def test_what_is_no_batch_is_told_apart(text: str) -> None:
+def test_a_message_without_a_batch_is_an_error(text: str) -> None:
     with pytest.raises(NotABatchError):
         batch_from(text)
 
@@ -86,7 +86,7 @@ def test_messages_are_settled_once_the_endpoint_has_them(
     assert relay.stats()["pk_test"].delivered == 2
 
 
-def test_what_left_in_bulk_is_settled_as_soon_as_that_is_answered(
+def test_messages_sent_in_bulk_are_settled_when_the_bulk_is_answered(
     relay_with: Callable[..., Relay], tmp_path: Path
 ) -> None:
     with listening(create_app(tmp_path / "koala.db")) as collector:
@@ -110,7 +110,7 @@ def test_each_key_has_its_own_path(relay_with: Callable[..., Relay], endpoint: C
     }
 
 
-def test_an_endpoint_that_is_away_is_asked_again_and_order_is_kept(
+def test_messages_keep_their_order_through_an_outage(
     relay_with: Callable[..., Relay], endpoint: Collector
 ) -> None:
     relay = relay_with()
@@ -122,7 +122,7 @@ def test_an_endpoint_that_is_away_is_asked_again_and_order_is_kept(
     assert ids == ["0", "1", "2", "3", "4"]
 
 
-def test_a_refused_entry_stands_alone_and_is_kept_aside(
+def test_only_the_refused_entry_of_a_message_is_kept_aside(
     relay_with: Callable[..., Relay], endpoint: Collector, tmp_path: Path
 ) -> None:
     relay = relay_with(outbox=tmp_path)
@@ -138,7 +138,7 @@ def test_a_refused_entry_stands_alone_and_is_kept_aside(
     assert not list(directory.glob("*.waiting"))  # the broker has what waits
 
 
-def test_what_is_handed_back_is_forgotten_and_not_counted(
+def test_messages_that_are_handed_back_are_not_counted(
     relay_with: Callable[..., Relay], endpoint: Collector
 ) -> None:
     relay = relay_with()
@@ -150,7 +150,7 @@ def test_what_is_handed_back_is_forgotten_and_not_counted(
     assert relay.stats()["pk_test"].accepted == 0
 
 
-def test_a_message_that_is_no_batch_is_counted_and_said_once_without_its_words(
+def test_a_message_without_a_batch_is_counted_and_logged_once_without_its_content(
     relay_with: Callable[..., Relay], caplog: pytest.LogCaptureFixture
 ) -> None:
     relay = relay_with()
