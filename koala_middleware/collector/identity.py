@@ -79,6 +79,11 @@ def periods(profile: int, ownerships: Sequence[Ownership]) -> Iterator[Period]:
         yield Period(profile, start, end, ownership.person)
 
 
+def period_at(profile: int, ownerships: Sequence[Ownership], moment: Moment) -> Period:
+    """The period that a moment falls in."""
+    return next(period for period in periods(profile, ownerships) if moment < period.end)
+
+
 def apply_namings(
     next_naming: NextNaming, profile: int, ownerships: list[Ownership], namings: Sequence[Naming]
 ) -> None:

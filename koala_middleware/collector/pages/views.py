@@ -14,6 +14,7 @@ from starlette.routing import Route
 from koala_middleware.collector.identity import END, Moment
 from koala_middleware.collector.pages.formatting import browser
 from koala_middleware.collector.pages.rendering import page
+from koala_middleware.collector.pages.repeats import without_repeats
 from koala_middleware.collector.runtime import collector_of
 from koala_middleware.collector.store.contract import Reader
 from koala_middleware.collector.store.records import EventCount
@@ -73,7 +74,7 @@ def person(request: Request, reader: Reader) -> Response:
             each.profile: browser(each.user_agent) or f"browser {each.profile_id[:8]}" for each in browsers
         },
         history=reader.trait_history(number),
-        entries=entries[:TIMELINE],
+        entries=without_repeats(entries[:TIMELINE]),
         older=_older(entries),
         newest=before == END,
     )
@@ -92,7 +93,7 @@ def visitor(request: Request, reader: Reader) -> Response:
         request,
         "visitor.html",
         profile_id=entries[0].profile_id,
-        entries=entries[:TIMELINE],
+        entries=without_repeats(entries[:TIMELINE]),
         older=_older(entries),
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from koala_middleware.collector import identity
 from koala_middleware.collector.identity import Naming, Ownership
 from koala_middleware.collector.recording.summaries import Summaries
+from koala_middleware.collector.statements import IDENTIFY, SNAPSHOT
 from koala_middleware.collector.store.contract import Ledger
 from koala_middleware.collector.store.rows import EntryRow, KnownMessage
 from koala_middleware.collector.validation.incoming import IncomingBatch, IncomingEntry
@@ -34,13 +35,19 @@ def _emails_in(batch: IncomingBatch) -> Iterator[str]:
         yield from (entry.email for entry in batch.entries if entry.email)
 
 
+def _identifies(entry: IncomingEntry) -> int:
+    if entry.kind != "identify":
+        return 0
+    return SNAPSHOT if entry.is_snapshot else IDENTIFY
+
+
 class _GroupRecorder:
     """The steps for one group."""
 
     def __init__(self, ledger: Ledger, numbers: Sequence[int]) -> None:
         self._ledger = ledger
-        self._summaries = Summaries(ledger)
         self._first_new = numbers[0] if numbers else 0
+        self._summaries = Summaries(ledger, self._first_new)
         self._numbers = iter(numbers)
         self._namings: defaultdict[int, list[Naming]] = defaultdict(list)
 
@@ -80,7 +87,7 @@ class _GroupRecorder:
             entry.message_id,
             batch.received_at,
             request_no,
-            int(entry.kind == "identify"),
+            _identifies(entry),
             entry.body,
         )
         if entry.traits:

@@ -12,6 +12,7 @@ import orjson
 
 from koala_middleware.collector import identity
 from koala_middleware.collector.identity import Moment, Period
+from koala_middleware.collector.statements import SNAPSHOT, Identify, news, statements, traits_in
 from koala_middleware.collector.store.contract import Ledger
 from koala_middleware.collector.store.rows import EntryRow
 from koala_middleware.collector.validation.emails_and_domains import company_domain, normal_domain
@@ -33,42 +34,68 @@ class Summaries:
         traits: What the group's new identifies state, by entry number.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, first_new: int) -> None:
+        """`first_new`: the number of the group's first entry."""
         self._ledger = ledger
+        self._first_new = first_new
         self.traits: dict[int, dict[str, Any]] = {}
 
     def add_entries(self, new: Sequence[EntryRow]) -> None:
         """Add new entries to the summaries of whoever they belong to."""
         seen: dict[int, tuple[int, int]] = {}
         updates: list[TraitUpdate] = []
+        outdated: set[int] = set()
         for row in new:
             person = self._owner(row)
             if person is not None:
                 first, last = seen.get(person, (row.sent_at, row.sent_at))
                 seen[person] = min(first, row.sent_at), max(last, row.sent_at)
                 if row.identifies and row.entry_no in self.traits:
-                    updates.append(TraitUpdate(person, row.moment, self.traits[row.entry_no]))
+                    updates.append(TraitUpdate(person, row.moment, self._stated(row)))
+                if row.identifies == SNAPSHOT and self._is_late(row):
+                    outdated.add(person)
         self._ledger.count_entries(new)
         self._ledger.widen_seen(seen)
         self._update_people(updates)
+        for person in sorted(outdated):
+            self._compute_again(person)
         self._update_accounts(row for row in new if row.account is not None and row.identifies)
 
     def move_entries(self, changes: Sequence[tuple[Period, int | None]]) -> None:
         """Earlier entries changed their owner: compute the former owner's summaries again, add to the new owner's."""
         for person in sorted({was for _, was in changes if was is not None}):
-            self._ledger.clear_summaries(person)
-            self._add(person, self._ledger.seen_of(person), self._ledger.identifies_of(person))
+            self._compute_again(person)
         for period, _ in changes:
             if period.person is not None:
-                seen, identifies = self._ledger.seen_within(period), self._ledger.identifies(period)
-                self._add(period.person, seen, identifies)
+                self._add(period.person, self._ledger.seen_within(period), self._ledger.identifies(period))
 
-    def _add(
-        self, person: int, seen: tuple[int, int] | None, identifies: Iterable[tuple[Moment, bytes]]
-    ) -> None:
+    def _compute_again(self, person: int) -> None:
+        self._ledger.clear_summaries(person)
+        self._add(person, self._ledger.seen_of(person), self._ledger.identifies_without_profile(person))
+        for period in self._ledger.periods_of(person):
+            self._add(person, None, self._ledger.identifies(period))
+
+    def _add(self, person: int, seen: tuple[int, int] | None, identifies: Iterable[Identify]) -> None:
         if seen:
             self._ledger.widen_seen({person: seen})
-        self._update_people([TraitUpdate(person, moment, _traits_in(body)) for moment, body in identifies])
+        self._update_people(TraitUpdate(person, *stated) for stated in statements(identifies))
+
+    def _stated(self, row: EntryRow) -> Mapping[str, Any]:
+        traits = self.traits[row.entry_no]
+        if row.identifies != SNAPSHOT or row.profile is None:
+            return traits
+        previous = self._ledger.snapshot_before(self._period(row), row.moment)
+        return news(traits, traits_in(previous)) if previous else traits
+
+    def _is_late(self, row: EntryRow) -> bool:
+        """Whether a later snapshot was stored before, which now may state less than it did."""
+        return row.profile is not None and self._ledger.has_later_snapshot(
+            self._period(row), row.moment, self._first_new
+        )
+
+    def _period(self, row: EntryRow) -> Period:
+        profile = row.profile or 0
+        return identity.period_at(profile, self._ledger.ownerships(profile), row.moment)
 
     def _owner(self, row: EntryRow) -> int | None:
         if row.person is not None:
@@ -115,12 +142,6 @@ class Summaries:
             _keep_newest(traits, ((*company, *pair) for pair in _company_traits(given)), row.moment)
         if traits:
             self._ledger.update_account_traits(traits)
-
-
-def _traits_in(body: bytes) -> dict[str, Any]:
-    """The traits of a stored identify."""
-    traits = orjson.loads(body).get("traits")
-    return traits if isinstance(traits, dict) else {}
 
 
 def _company_traits(account: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from koala_middleware.collector.identity import END, Moment, Naming, Ownership, Period
+from koala_middleware.collector.statements import Identify
 from koala_middleware.collector.store.records import (
     EntryFilter,
     EventCount,
@@ -84,9 +85,16 @@ class Ledger(Protocol):
 
     # Summaries of a person's entries
 
-    def identifies(self, period: Period) -> Iterator[tuple[Moment, bytes]]: ...
-    def identifies_of(self, person: int) -> Iterator[tuple[Moment, bytes]]:
-        """All identifies that belong to the person, including those without a profile."""
+    def periods_of(self, *people: int) -> list[Period]:
+        """The periods in which any profile belongs to one of these people."""
+
+    def identifies(self, period: Period) -> Iterator[Identify]: ...
+    def identifies_without_profile(self, person: int) -> Iterator[Identify]: ...
+    def snapshot_before(self, period: Period, moment: Moment) -> str | None:
+        """The body of the period's last snapshot before a moment."""
+
+    def has_later_snapshot(self, period: Period, moment: Moment, before: int) -> bool:
+        """Whether the period has a snapshot after a moment, with an entry number below `before`."""
 
     def seen_within(self, period: Period) -> tuple[int, int] | None: ...
     def seen_of(self, person: int) -> tuple[int, int] | None: ...
@@ -205,7 +213,7 @@ class Reader(Protocol):
         """The people with an email: one in each project that knows it."""
 
     def ownerships(self, profile: int) -> list[Ownership]: ...
-    def periods_of(self, person_no: int) -> list[Period]: ...
+    def periods_of(self, *people: int) -> list[Period]: ...
     def timeline(self, person_no: int, limit: int, before: Moment = END) -> list[StoredEntry]:
         """All of a person's entries, across profiles, newest first."""
 

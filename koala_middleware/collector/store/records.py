@@ -21,6 +21,7 @@ class StoredEntry:
         begins_turn: Whether with this entry the visitor became (or was first known to be) that person.
         named: Whether its own request named the person.
         body: The entry as it arrived: a JSON object.
+        is_snapshot: Whether it is an identify with all that a browser has cached.
     """
 
     entry_no: int
@@ -36,6 +37,7 @@ class StoredEntry:
     received_at: int
     request_no: int
     body: str
+    is_snapshot: bool
     person: int | None
     email: str | None
     becomes_person: bool

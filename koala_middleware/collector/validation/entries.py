@@ -61,7 +61,8 @@ def _entry(item: dict[str, Any], kind: Kind, where: str, index: int, batch: Inco
     repeatable_at = sent_at if kind == "identify" and stated is not None else None
     message_id = _message_id(given, body, index, repeatable_at, batch)
     email = trait_email(traits, where, batch) if kind == "identify" else None
-    return IncomingEntry(kind, name, sent_at, message_id, body, traits, email)
+    is_snapshot = kind == "identify" and item.get("snapshot") is True and batch.profile_id is not None
+    return IncomingEntry(kind, name, sent_at, message_id, body, traits, email, is_snapshot)
 
 
 def _event_name(item: dict[str, Any], where: str) -> str:
@@ -104,7 +105,8 @@ def group_of(account: Mapping[str, Any]) -> str:
 def add_top_level_identify(body: dict[str, Any], batch: IncomingBatch) -> None:
     """Turn top-level traits, and a bare `{profile_id, email}`, into an identify.
 
-    It has no time of its own: it counts from the batch's newest entry, or else from its arrival.
+    It has no time of its own: it counts from the batch's newest entry, or else from its arrival. A browser's traits
+    there are a snapshot of its cache, marked as such so that an export brings it back as one.
     """
     traits = _traits(body, "", batch)
     if not batch.entries and not traits and batch.email is None:
@@ -113,11 +115,16 @@ def add_top_level_identify(body: dict[str, Any], batch: IncomingBatch) -> None:
     if not traits and batch.entries:
         return
     times = [entry.sent_at for entry in batch.entries]
-    content = orjson.dumps({"type": "identify", "traits": traits})
+    is_snapshot = bool(traits) and batch.profile_id is not None
+    mark = {"snapshot": True} if is_snapshot else {}
+    content = orjson.dumps({"type": "identify", **mark, "traits": traits})
     sent_at = max(times, default=batch.received_at)
-    message_id = _message_id(None, content, len(times), sent_at, batch)
+    # Within its millisecond, what it repeats comes first: version 7 ids begin with smaller bytes.
+    message_id = b"\xff" + _message_id(None, content, len(times), sent_at, batch)[1:]
     email = trait_email(traits, "", batch)
-    batch.entries.append(IncomingEntry("identify", "", sent_at, message_id, content, traits, email))
+    batch.entries.append(
+        IncomingEntry("identify", "", sent_at, message_id, content, traits, email, is_snapshot)
+    )
 
 
 def _message_id(

@@ -19,6 +19,7 @@ class IncomingEntry:
         body: The entry as it arrived: one JSON object, unknown fields included.
         traits: An identify's traits.
         email: The person that an identify's own traits name.
+        is_snapshot: Whether the traits are all that a browser has cached, see `statements`.
     """
 
     kind: Kind
@@ -28,6 +29,7 @@ class IncomingEntry:
     body: bytes
     traits: dict[str, Any] = field(default_factory=dict)
     email: str | None = None
+    is_snapshot: bool = False
 
 
 @dataclass(slots=True)

@@ -9,11 +9,14 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from koala_middleware.collector.identity import Moment, Naming, Ownership, Period, periods
+from koala_middleware.collector.statements import SNAPSHOT, Identify
 from koala_middleware.collector.store.sql.connection import SqlConnection
 
 WITHIN = "entry.profile_no = ? AND (sent_at, message_id) >= (?, ?) AND (sent_at, message_id) < (?, ?)"
 """The entries of a period; `bounds` gives the values."""
 
+# The first half lets both databases use the index of identifies.
+_IS_SNAPSHOT = f"identifies > 0 AND identifies = {SNAPSHOT}"
 _WITHOUT_PROFILE = "person_no = ? AND profile_no IS NULL"
 
 
@@ -63,19 +66,35 @@ class OwnershipQueries:
         )
         return Naming((rows[0][0], rows[0][1]), rows[0][2]) if rows else None
 
-    def identifies(self, period: Period) -> Iterator[tuple[Moment, bytes]]:
-        yield from self._identifies(WITHIN, *bounds(period))
+    def identifies(self, period: Period) -> Iterator[Identify]:
+        return self._identifies(WITHIN, *bounds(period))
 
-    def identifies_of(self, person: int) -> Iterator[tuple[Moment, bytes]]:
-        for period in self.periods_of(person):
-            yield from self.identifies(period)
-        yield from self._identifies(_WITHOUT_PROFILE, person)
+    def identifies_without_profile(self, person: int) -> Iterator[Identify]:
+        return self._identifies(_WITHOUT_PROFILE, person)
 
-    def _identifies(self, where: str, *values: Any) -> Iterator[tuple[Moment, bytes]]:
+    def _identifies(self, where: str, *values: Any) -> Iterator[Identify]:
         rows = self.sql.rows(
-            f"SELECT sent_at, message_id, body FROM entry WHERE identifies = 1 AND {where}", values
+            f"SELECT sent_at, message_id, body, identifies FROM entry WHERE identifies > 0 AND {where}",
+            values,
         )
-        return (((sent_at, message_id), body.encode()) for sent_at, message_id, body in rows)
+        return (
+            Identify((at, message_id), body.encode(), kind == SNAPSHOT) for at, message_id, body, kind in rows
+        )
+
+    def snapshot_before(self, period: Period, moment: Moment) -> str | None:
+        rows = self.sql.rows(
+            f"SELECT body FROM entry WHERE {_IS_SNAPSHOT} AND {WITHIN} "
+            "ORDER BY sent_at DESC, message_id DESC LIMIT 1",
+            (period.profile, *period.start, *moment),
+        )
+        return str(rows[0][0]) if rows else None
+
+    def has_later_snapshot(self, period: Period, moment: Moment, before: int) -> bool:
+        sql = (
+            f"SELECT 1 FROM entry WHERE {_IS_SNAPSHOT} AND {WITHIN} "
+            "AND (sent_at, message_id) > (?, ?) AND entry_no < ? LIMIT 1"
+        )
+        return bool(self.sql.rows(sql, (*bounds(period), *moment, before)))
 
     def seen_within(self, period: Period) -> tuple[int, int] | None:
         """When the first and the last entry of a period happened."""

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from koala_middleware.collector.identity import BEGINNING, END, Moment, Ownership, Period, owner
+from koala_middleware.collector.statements import SNAPSHOT, Identify, statements
 from koala_middleware.collector.store.records import (
     EntryFilter,
     EventCount,
@@ -33,7 +34,7 @@ CHUNK = 1_000  # rows an export reads at a time
 _ENTRY = (
     "SELECT entry.entry_no, project.key, label.kind, label.name, entry.profile_no, profile.profile_id, "
     "entry.account_no, account.handle, entry.sent_at, entry.message_id, entry.received_at, entry.request_no, "
-    "entry.body, entry.person_no "
+    "entry.body, entry.identifies, entry.person_no "
     "FROM entry JOIN project USING (project_no) JOIN label USING (label_no) "
     "LEFT JOIN profile USING (profile_no) LEFT JOIN account USING (account_no) "
 )
@@ -157,12 +158,15 @@ class SqlReader(OwnershipQueries):
         return [self._with_owner(row) for row in self.sql.rows(sql, values)]
 
     def _with_owner(self, row: tuple[Any, ...]) -> StoredEntry:
-        profile, moment, named = row[4], (row[8], row[9]), row[13]
+        profile, moment, named = row[4], (row[8], row[9]), row[14]
         ownerships = self.ownerships(profile) if profile is not None else []
         person = named if named is not None else owner(ownerships, moment)
         begins = any(ownership.since == moment for ownership in ownerships)
         email = self._email(person) if person is not None else None
-        return StoredEntry(*(*row[:13], person if email else None, email, begins, named is not None))
+        is_snapshot = row[13] == SNAPSHOT
+        return StoredEntry(
+            *(*row[:13], is_snapshot, person if email else None, email, begins, named is not None)
+        )
 
     # People
 
@@ -256,11 +260,13 @@ class SqlReader(OwnershipQueries):
         )
 
     def trait_history(self, person_no: int) -> dict[str, list[StoredTrait]]:
-        said = sorted(self._identifies_of(person_no))
+        stated = [
+            each for identifies in self._latest_identifies(person_no) for each in statements(identifies)
+        ]
+        stated.sort(key=lambda each: each[0])
         history: defaultdict[str, list[StoredTrait]] = defaultdict(list)
-        for sent_at, _, body in said:
-            traits = orjson.loads(body).get("traits")
-            for name, value in traits.items() if isinstance(traits, dict) else ():
+        for (sent_at, _), traits in stated:
+            for name, value in traits.items():
                 text = orjson.dumps(value).decode()
                 if name not in {"email", "$account"} and (
                     not history[name] or history[name][0].value != text
@@ -268,15 +274,12 @@ class SqlReader(OwnershipQueries):
                     history[name].insert(0, StoredTrait(name, text, sent_at))
         return dict(history)
 
-    def _identifies_of(self, person_no: int) -> list[tuple[int, bytes, str]]:
-        columns = "SELECT sent_at, message_id, body FROM entry WHERE identifies = 1"
-        rows = self.sql.rows(
-            f"{columns} AND person_no = ? AND profile_no IS NULL {_NEWEST_FIRST}", (person_no, HISTORY)
-        )
+    def _latest_identifies(self, person_no: int) -> Iterator[Iterator[Identify]]:
+        """Those without a profile, then those of each period."""
+        latest = f"{_NEWEST_FIRST.removesuffix('?')}{HISTORY}"
+        yield self._identifies(f"person_no = ? AND profile_no IS NULL {latest}", person_no)
         for period in self.periods_of(person_no)[:HISTORY]:
-            values = (*bounds(period), HISTORY)
-            rows += self.sql.rows(f"{columns} AND {WITHIN} {_NEWEST_FIRST}", values)
-        return rows
+            yield self._identifies(f"{WITHIN} {latest}", *bounds(period))
 
     # Ownerships
 

@@ -50,7 +50,7 @@ CREATE TABLE entry (
     message_id BLOB NOT NULL,
     received_at INTEGER NOT NULL,
     request_no INTEGER NOT NULL,
-    identifies INTEGER NOT NULL,  -- 1 for an identify
+    identifies INTEGER NOT NULL,  -- 1 for an identify, 2 for a snapshot of traits (see statements.py), else 0
     body TEXT NOT NULL
 );
 CREATE UNIQUE INDEX entry_message ON entry (message_id, project_no);
@@ -59,7 +59,7 @@ CREATE INDEX entry_profile ON entry (profile_no, sent_at, message_id) WHERE prof
 CREATE INDEX entry_naming ON entry (profile_no, sent_at, message_id, person_no)
     WHERE profile_no IS NOT NULL AND person_no IS NOT NULL;
 CREATE INDEX entry_identify ON entry (profile_no, sent_at, message_id)
-    WHERE profile_no IS NOT NULL AND identifies = 1;
+    WHERE profile_no IS NOT NULL AND identifies > 0;
 CREATE INDEX entry_person ON entry (person_no, sent_at, message_id)
     WHERE profile_no IS NULL AND person_no IS NOT NULL;
 CREATE INDEX entry_account ON entry (account_no, sent_at, message_id) WHERE account_no IS NOT NULL;

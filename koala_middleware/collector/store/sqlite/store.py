@@ -24,10 +24,14 @@ try:
 except ImportError:  # Windows has none; there nothing keeps two collectors from one file
     fcntl = None  # type: ignore[assignment]
 
-VERSION = 1  # of the schema, in the file's user_version
+VERSION = 2  # of the schema, in the file's user_version
 BUSY = 10.0  # seconds to wait for another process that holds the file
 _PAGE_CACHE = 64 * 1024  # KiB, of the one connection that writes
 _READERS_KEPT = 8
+_MIGRATIONS = {  # by the version they start from
+    1: "DROP INDEX entry_identify; CREATE INDEX entry_identify ON entry (profile_no, sent_at, message_id) "
+    "WHERE profile_no IS NOT NULL AND identifies > 0;",
+}
 # The pages stay closed once the last login is deleted.
 _LOGIN_REQUIRED = "INSERT OR IGNORE INTO meta VALUES ('login required', '1')"
 
@@ -171,6 +175,11 @@ def set_up(connection: sqlite3.Connection, path: str | Path) -> None:
     if version == 0:
         schema = resources.files("koala_middleware.collector.store.sqlite").joinpath("schema.sql").read_text()
         connection.executescript(f"BEGIN; {schema} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif version in _MIGRATIONS:
+        connection.executescript(
+            f"BEGIN; {_MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;"
+        )
+        set_up(connection, path)
     elif version != VERSION:
         raise RuntimeError(
             f"{path} was written by another version of the collector (schema {version}, this one knows {VERSION}). "
