@@ -14,6 +14,7 @@ from zlib import crc32
 import orjson
 
 from koala_middleware.collector.store.records import StoredEntry, StoredPerson
+from koala_middleware.collector.validation.fields import parse_moment
 
 HUES = 12  # avatar colors in the style sheet
 _CHIPS = 4  # properties shown on one line
@@ -41,6 +42,8 @@ def describe(entry: StoredEntry) -> Described:
     if entry.kind == "page":
         page = mapping(body.get("page"))
         title = text(page.get("path")) or text(page.get("url")) or "Page"
+        if (seconds := active_seconds(body)) >= 1:
+            title = f"{title}, {duration(seconds)}"
         return _described(
             title, {name: page.get(name) for name in ("title", "referrer", "host") if page.get(name)}
         )
@@ -49,6 +52,30 @@ def describe(entry: StoredEntry) -> Described:
         title = "Company described" if entry.handle else "Identified" if entry.becomes_person else "Traits"
         return _described(title, {name: value for name, value in traits.items() if name != "email"})
     return _described(entry.name, mapping(body.get("properties")))
+
+
+def active_seconds(page_view: Mapping[str, Any]) -> float:
+    """For how long the page was in use; without that, for how long it was open."""
+    intervals = page_view.get("focus_intervals")
+    spans = [_seconds(each) for each in intervals] if isinstance(intervals, list) else []
+    return sum(spans) or _seconds([page_view.get("visit_start"), page_view.get("visit_end")])
+
+
+def _seconds(interval: Any) -> float:
+    """Of `[start, end]` or `{"start": …, "end": …}`; 0 for anything else."""
+    ends = [interval.get("start"), interval.get("end")] if isinstance(interval, dict) else interval
+    try:
+        start, end = map(parse_moment, ends)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return max(0.0, (end - start) / 1000)
+
+
+def duration(seconds: float) -> str:
+    """`"45 s"`, `"2 min"`, `"1.5 h"`."""
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def _described(title: str, facts: Mapping[str, Any]) -> Described:

@@ -5,13 +5,15 @@ Must not know who is who or how things are stored.
 
 from __future__ import annotations
 
+import re
 import uuid
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from koala_middleware.collector.http import json_response, read_body
 from koala_middleware.collector.receiving.batches import check_key, check_origin, handle_batch
@@ -99,7 +101,13 @@ async def auth(request: Request) -> Response:
 async def script(request: Request) -> Response:
     _check_key(request)
     headers = {"Cache-Control": f"public, max-age={SCRIPT_MAX_AGE}", "X-Content-Type-Options": "nosniff"}
-    return FileResponse(SCRIPT, media_type="text/javascript", headers=headers)
+    return Response(script_source(), media_type="text/javascript", headers=headers)
+
+
+@cache
+def script_source() -> bytes:
+    """The script as it is served: without the lines that are only comments."""
+    return re.sub(rb"^\s*//.*\n", b"", SCRIPT.read_bytes(), flags=re.MULTILINE)
 
 
 def _check_key(request: Request) -> None:

@@ -14,6 +14,7 @@
   const GATHER_MS = 250; // entries this close together share a request
   const LONGEST_WAIT_MS = 60000; // between two attempts
   const BOOTSTRAP_MS = 3000; // `ready` does not wait longer
+  const IDLE_MS = 30000; // a page is in use for so long after the last key, click or scroll
   const KEEPALIVE_BYTES = 60000; // browsers cancel larger requests when the page goes
 
   // ---- the visitor's id: in a cookie for the whole site, and in this origin's localStorage
@@ -105,6 +106,7 @@
     if (email) batch.email = email;
     batch[kind].push(entry);
     timer = timer || setTimeout(send, GATHER_MS);
+    return entry;
   }
 
   const post = (path, body) =>
@@ -155,7 +157,7 @@
 
   // What this tab has sent about the person already is not sent again.
   function isNews(id, email, traits) {
-    const last = JSON.parse(stored("sessionStorage", "ko_said") || "{}");
+    const last = allowed(() => JSON.parse(stored("sessionStorage", "ko_said"))) || {};
     const said = last.id === id && (!email || last.email === email) ? last : { id };
     const all = JSON.stringify({ id, email: email || said.email, traits: { ...said.traits, ...traits } });
     if (all === JSON.stringify(last)) return false;
@@ -175,7 +177,12 @@
     },
 
     page(properties) {
-      add("page_views", { page: { ...pageNow(), ...properties }, visit_start: new Date(), context: context() });
+      endVisit();
+      const page = { ...pageNow(), ...properties };
+      visit = add("page_views", { page, visit_start: new Date(), context: context() });
+      visitor = profileId();
+      intervals = [];
+      used();
     },
 
     // On logout: what follows belongs to a new visitor.
@@ -192,9 +199,47 @@
     },
 
     ready(callback) {
-      started.then(() => callback(window.ko));
+      return started.then(() => (callback && callback(window.ko), window.ko));
     },
   };
+
+  // ---- time on a page: the page view is sent again, under its message id, with the times at which it was in use
+
+  let visit, visitor;
+  let intervals = [];
+
+  // In use: visible, and not long since the visitor did something.
+  function used() {
+    if (document.hidden) return;
+    const now = Date.now();
+    const last = intervals[intervals.length - 1];
+    if (last && now <= last[1]) last[1] = now + IDLE_MS;
+    else intervals.push([now, now + IDLE_MS]);
+  }
+
+  function endVisit() {
+    if (!visit || visitor !== profileId()) return;
+    const now = Date.now();
+    const focus = intervals.map(([start, end]) => [start, Math.min(end, now)]).filter(([start, end]) => end > start);
+    if (!focus.length) return;
+    const end = { visit_end: new Date(now).toISOString(), focus_intervals: focus };
+    const waits = outbox.some((batch) => batch !== sending && batch.page_views.includes(visit));
+    if (waits) Object.assign(visit, end);
+    else visit = add("page_views", { ...visit, ...end });
+    intervals[intervals.length - 1][1] = now;
+  }
+
+  // ---- forms, where the page switches them on: the names of their fields and the email, no other value
+
+  function submitted({ target: form }) {
+    const fields = [...form.elements].filter((field) => field.name && field.type !== "hidden");
+    const email = fields.find((field) => field.type === "email" && field.value);
+    calls.track("Form Submitted", {
+      form: form.id || form.getAttribute("name") || undefined,
+      fields: fields.map((field) => field.name),
+      email: email && email.value,
+    });
+  }
 
   // ---- automatic page views
 
@@ -219,9 +264,17 @@
   async function start() {
     // A prerendered page has not been seen yet.
     if (document.prerendering) await new Promise((seen) => document.addEventListener("prerenderingchange", seen));
-    addEventListener("pagehide", leave);
+    for (const type of ["keydown", "pointerdown", "pointermove", "scroll"]) {
+      addEventListener(type, used, { capture: true, passive: true });
+    }
+    if (settings.forms) addEventListener("submit", (event) => allowed(() => submitted(event)), true);
+    addEventListener("pagehide", () => (allowed(endVisit), leave()));
     addEventListener("pageshow", (event) => event.persisted && calls.page());
-    document.addEventListener("visibilitychange", () => document.hidden && send());
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) return used();
+      allowed(endVisit);
+      send();
+    });
     (window.navigation || window).addEventListener(window.navigation ? "currententrychange" : "popstate", viewed);
     viewed();
     await bootstrap();
@@ -229,6 +282,7 @@
 
   const ko = (window.ko = { loaded: true });
   Object.defineProperty(ko, "profile_id", { get: () => (silent ? null : profileId()) });
+  ko.user = { id: () => ko.profile_id };
   // Calls that only the early list has do nothing.
   for (const name of Object.keys({ ...calls, ...early }).filter(isNaN)) {
     ko[name] = (...given) => {

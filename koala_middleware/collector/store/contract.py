@@ -63,7 +63,9 @@ class Ledger(Protocol):
         """Numbers for new entries, ascending, above those of all entries the group can see."""
 
     def add(self, rows: Sequence[EntryRow]) -> Mapping[tuple[int, bytes], KnownMessage]:
-        """Store what is new. Returns what was stored before, by project and message id."""
+        """Store the entries whose message ids are new. Returns those stored before, by project and message id."""
+
+    def set_body(self, entry_no: int, body: bytes) -> None: ...
 
     def set_person(self, entry_no: int, person: int) -> None:
         """Write down the person that a stored entry's request named when the entry arrived again."""

@@ -34,12 +34,15 @@ class EntryRow(NamedTuple):
         return self.sent_at, self.message_id
 
 
-@dataclass(frozen=True, slots=True)
-class KnownMessage:
-    """A stored entry that arrived again, and the person its request named, if any."""
+class KnownMessage(NamedTuple):
+    """A stored entry with the same message id as one that arrived."""
 
     entry_no: int
-    person: int | None
+    label: int
+    profile: int | None
+    person: int | None  # the one its request named, if any
+    account: int | None
+    body: str
 
 
 @dataclass(slots=True)

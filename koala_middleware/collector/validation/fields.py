@@ -95,7 +95,7 @@ def trait_email(traits: dict[str, Any], where: str, batch: IncomingBatch) -> str
 def moment(value: Any, where: str, batch: IncomingBatch) -> int:
     """Milliseconds since 1970 from an ISO 8601 text, or from seconds or milliseconds as a number."""
     try:
-        at = _milliseconds(value)
+        at = parse_moment(value)
     except (TypeError, ValueError, OverflowError):
         expected = 'expected ISO 8601 in UTC, "2026-01-31T12:00:00.000Z"'
         raise RequestRefused(f"{where}.sent_at is not a time: {expected}", "bad_time") from None
@@ -107,7 +107,8 @@ def moment(value: Any, where: str, batch: IncomingBatch) -> int:
     return batch.received_at
 
 
-def _milliseconds(value: Any) -> int:
+def parse_moment(value: Any) -> int:
+    """Like `moment`, but raises TypeError, ValueError or OverflowError."""
     if isinstance(value, str):
         stated = datetime.fromisoformat(value)
         return round((stated if stated.tzinfo else stated.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
+from koala_middleware.collector.receiving.browser_script import script_source
+
 if TYPE_CHECKING:
     from collector.browser.conftest import BrowserEndpoint
 
@@ -45,7 +47,7 @@ def is_version_4(text: str) -> bool:
 
 
 def test_the_script_is_smaller_than_4_kb_when_compressed() -> None:
-    assert len(gzip.compress(SDK.read_bytes(), 6)) < 4096
+    assert len(gzip.compress(script_source(), 6)) < 4096
 
 
 # ---- the cookie
@@ -414,3 +416,59 @@ def test_global_privacy_control_is_honored_where_the_site_says_so(
     assert (ko_ids(page), remembered(page), page.evaluate("ko.profile_id")) == ([], None, None)
     page.goto("about:blank")
     assert endpoint.requests == []
+
+
+# ---- time on a page, forms
+
+
+def test_a_page_view_is_sent_again_with_the_time_it_was_in_use(page: Page, endpoint: BrowserEndpoint) -> None:
+    ready(page, endpoint.at())
+    (opened,) = endpoint.entries("page_views", 1)
+    assert "visit_end" not in opened
+    page.goto(endpoint.at(path="/next"))
+
+    def completed(batches: list[dict[str, Any]]) -> bool:
+        views = [view for batch in batches for view in batch["page_views"]]
+        return any(view["message_id"] == opened["message_id"] and "visit_end" in view for view in views)
+
+    views = [view for batch in endpoint.wait(completed) for view in batch["page_views"]]
+    *_, left = [view for view in views if view["message_id"] == opened["message_id"] and "visit_end" in view]
+    assert left["visit_start"] == opened["visit_start"]
+    assert left["sent_at"] == opened["sent_at"]
+    ((start, end),) = left["focus_intervals"]
+    assert start < end
+
+
+def test_a_submitted_form_is_recorded_by_its_fields_names_where_that_is_switched_on(
+    page: Page, endpoint: BrowserEndpoint
+) -> None:
+    form = (
+        '<form id="newsletter" onsubmit="return false"><input name="who" value="Ada Lovelace">'
+        '<input name="mail" type="email" value="ada@example.com"><button>Send</button></form>'
+    )
+    for switched_on in (False, True):
+        on = "<script>window.koalaSettings = {forms: true}</script>" if switched_on else ""
+        endpoint.html = on + form + endpoint.snippet()
+        ready(page, endpoint.at()).get_by_role("button").click()
+    (submitted,) = endpoint.entries("events", 1)
+    assert submitted["event"] == "Form Submitted"
+    assert submitted["properties"] == {
+        "form": "newsletter",
+        "fields": ["who", "mail"],
+        "email": "ada@example.com",
+    }
+    assert "Lovelace" not in str(endpoint.batches)
+
+
+def test_ready_is_a_promise_and_the_user_has_an_id(page: Page, endpoint: BrowserEndpoint) -> None:
+    ready(page, endpoint.at())
+    assert page.evaluate("ko.ready(() => {}).then(() => ko.user.id())") == page.evaluate("ko.profile_id")
+
+
+@pytest.mark.parametrize("junk", ["{", "null", "3"])
+def test_junk_in_storage_does_not_stop_identify(page: Page, endpoint: BrowserEndpoint, junk: str) -> None:
+    ready(page, endpoint.at())
+    page.evaluate("junk => sessionStorage.setItem('ko_said', junk)", junk)
+    page.evaluate("ko.identify('ada@example.com', {plan: 'pro'})")
+    (identify,) = endpoint.entries("identifies", 1)
+    assert identify["traits"] == {"plan": "pro", "email": "ada@example.com"}

@@ -65,14 +65,12 @@ def _copy(connection: Connection[Any], rows: Sequence[EntryRow]) -> None:
 
 def _known(connection: Connection[Any], rows: Sequence[EntryRow]) -> dict[Place, KnownMessage]:
     stored = connection.execute(
-        "SELECT project_no, message_id, message.entry_no, person_no "
+        "SELECT project_no, message_id, message.entry_no, label_no, profile_no, person_no, account_no, body "
         "FROM unnest(%s::bigint[], %s::bytea[]) AS given(project_no, message_id) "
         "JOIN message USING (project_no, message_id) LEFT JOIN entry USING (project_no, message_id, entry_no)",
         columns([(row.project, row.message_id) for row in rows]),
     )
-    return {
-        (project, message_id): KnownMessage(number, person) for project, message_id, number, person in stored
-    }
+    return {(project, message_id): KnownMessage(*rest) for project, message_id, *rest in stored}
 
 
 def of_periods(connection: Connection[Any], periods: Sequence[Period], before: int) -> set[Period]:

@@ -19,6 +19,9 @@ class SqlLedger(OwnershipQueries, ABC):
     def set_person(self, entry_no: int, person: int) -> None:
         self.sql.rows("UPDATE entry SET person_no = ? WHERE entry_no = ?", (person, entry_no))
 
+    def set_body(self, entry_no: int, body: bytes) -> None:
+        self.sql.rows("UPDATE entry SET body = ? WHERE entry_no = ?", (body.decode(), entry_no))
+
     def clear_summaries(self, person: int) -> None:
         for table in ("trait", "member"):
             self.sql.rows(f"DELETE FROM {table} WHERE person_no = ?", (person,))

@@ -175,13 +175,11 @@ class SqliteLedger(SqlLedger):
             some = rows[start : start + _LOOKED_UP]
             places = ",".join(["(?, ?)"] * len(some))
             stored = self._execute(
-                "SELECT project_no, message_id, entry_no, person_no FROM entry "
+                "SELECT project_no, message_id, entry_no, label_no, profile_no, person_no, account_no, body FROM entry "
                 f"WHERE (message_id, project_no) IN (VALUES {places})",
                 [value for row in some for value in (row.message_id, row.project)],
             )
-            found.update(
-                {(project, message): KnownMessage(number, who) for project, message, number, who in stored}
-            )
+            found.update({(project, message): KnownMessage(*rest) for project, message, *rest in stored})
         return found
 
     def _added(self, rows: Sequence[EntryRow]) -> bool:
@@ -196,7 +194,7 @@ class SqliteLedger(SqlLedger):
             return False
         finally:
             self._execute("RELEASE adding")
-        self._last["entry"] = rows[-1].entry_no
+        self._last["entry"] = max(self._last["entry"], rows[-1].entry_no)
         return True
 
     def with_entries(self, periods: Collection[Period], before: int) -> set[Period]:
