@@ -63,7 +63,7 @@ def koala_delivery(url: str) -> tuple[Track, Flush]:
     body = to_json({"type": "track", "event": EVENT, **stamped, "properties": PROPERTIES, "context": context})
 
     def track(person: str) -> None:
-        client.delivery.put(Batch(Person(person), (Entry("track", body),)))
+        client._pipeline.delivery.put(Batch(Person(person), (Entry("track", body),)))
 
     return track, lambda: client.flush(120)
 

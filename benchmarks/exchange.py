@@ -216,7 +216,7 @@ def call_variants() -> dict[str, Once]:
             call()
             taken.clear()
 
-        taken = koala.calls
+        taken = koala._calls
         return once
 
     return {name: forgetting(call) for name, call in calls.items()}

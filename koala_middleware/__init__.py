@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from koala_middleware.calls.catalogue import koala_event
+    from koala_middleware.calls.catalog import koala_event
     from koala_middleware.calls.context import AccountContext, KoalaContext
-    from koala_middleware.calls.current import koala
+    from koala_middleware.calls.local_proxy import koala
     from koala_middleware.client import KoalaClient
     from koala_middleware.config.settings import KoalaConfig
     from koala_middleware.errors import KoalaApiError, KoalaConfigError, KoalaError, KoalaNotInstalledError
@@ -42,8 +42,8 @@ _MODULES = {
     "KoalaContext": "calls.context",
     "KoalaError": "errors",
     "KoalaNotInstalledError": "errors",
-    "koala": "calls.current",
-    "koala_event": "calls.catalogue",
+    "koala": "calls.local_proxy",
+    "koala_event": "calls.catalog",
 }
 
 

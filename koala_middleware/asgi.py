@@ -1,5 +1,6 @@
 """ASGI: Starlette, FastAPI, Litestar, Quart and every other ASGI app.
 
+Handlers find the context as `request.koala` or `request.state.koala` in Starlette, and as `scope["koala"]` anywhere.
 Translates between ASGI's messages and the exchange, and decides nothing.
 """
 
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 
-from koala_middleware.calls.context import KoalaContext, current
+from koala_middleware.calls.context import KoalaContext
+from koala_middleware.calls.current import current
 from koala_middleware.client import KoalaClient, client_for
 from koala_middleware.errors import KoalaNotInstalledError
 from koala_middleware.exchange import Exchange
 from koala_middleware.identity.cookie import ProfileCookie
-from koala_middleware.request.head import AsgiHead, asgi_cookies
+from koala_middleware.request.head import AsgiHead
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
 _SWITCHING_PROTOCOLS = 101
 _SERVER_ERROR = 500
-# A body's messages, the extensions' ways to send a file among them; what has no `more_body` ends it.
-_BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+# Messages of a body, those of the extensions that send files among them. One without `more_body` is the last.
+_BODY_MESSAGES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
 
 
 class KoalaMiddleware:
@@ -38,23 +40,23 @@ class KoalaMiddleware:
         client: A client to share, alone; else one is made from the keywords and the environment.
     Raises:
         KoalaConfigError: a setting is missing or malformed.
-        TypeError: a keyword is no setting, or would have no effect beside `client`.
+        TypeError: a keyword is not a setting, or would have no effect beside `client`.
     """
 
     def __init__(self, app: AnyASGIApp, /, client: KoalaClient | None = None, **settings: Any) -> None:
         self.app = app
         self.client = client_for(client, settings)
+        _add_request_property()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Applied twice is applied once: the outer one has the exchange.
+        # Applied twice is applied once: the outer middleware has the exchange.
         if scope["type"] not in {"http", "websocket"} or "koala" in scope:
             lifespan = scope["type"] == "lifespan"
             await self.app(scope, receive, self._closing(send) if lifespan else send)
             return
-        opened = scope, scope.get("path", "/")
-        exchange = _AsgiExchange(self.client, asgi_cookies(scope), _head_as_opened, opened)
+        exchange = _AsgiExchange(self.client, AsgiHead(scope))
         exchange.server_send = send
-        if self.client.asks_consent:
+        if self.client._asks_consent:
             await exchange.ask_consent_async()
         context = exchange.context
         scope["koala"] = context
@@ -70,7 +72,7 @@ class KoalaMiddleware:
             exchange.end()
 
     def _closing(self, send: Send) -> Send:
-        """The app's end is delivery's: uvicorn dies of its signal after this, without any exit handler."""
+        """Close the client when the app shuts down: uvicorn then dies of its signal, without exit handlers."""
 
         async def send_and_close(message: Message) -> None:
             if message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
@@ -80,16 +82,11 @@ class KoalaMiddleware:
         return send_and_close
 
 
-def _head_as_opened(opened: tuple[Scope, str]) -> AsgiHead:
-    """Of a scope and its path when it came: a router may assign the rest of it, Litestar's say, and leave it so."""
-    return AsgiHead(*opened)
-
-
 class _AsgiExchange(Exchange):
-    """An exchange whose `send` is what the app is given: amends the response's head, notices its last byte.
+    """An exchange whose `send` the app is given: processes the response's head and notices its last byte.
 
     Attributes:
-        server_send: The server's own, or that of the middleware around this one.
+        server_send: The `send` of the server, or of the middleware around this one.
     """
 
     __slots__ = ("server_send",)
@@ -97,35 +94,37 @@ class _AsgiExchange(Exchange):
     server_send: Send
 
     def send(self, message: Message) -> Awaitable[None]:
-        # Hands on the server's own awaitable: a coroutine of ours around each message costs 0.5 µs an exchange,
-        # a tenth, and only what was said has to wait for its end.
+        # Returns the server's own awaitable: a coroutine around each message costs 0.5 µs, a tenth of an exchange.
         kind = message["type"]
         if kind == "http.response.start":
             self.status = message["status"]
-            if self.amends():
+            if self.processes_response():
                 response = AsgiResponse(message)
-                self.amend(response)
+                self.process_response(response)
                 message = response.message
         elif kind == "websocket.accept":
             self.status = _SWITCHING_PROTOCOLS
-        elif self.context.calls:
+        elif self.context._calls:
             return self._send_and_notice(message)
-        elif kind in _BODIES and not message.get("more_body", False):
+        elif kind in _BODY_MESSAGES and not message.get("more_body", False):
             self.end()
         return self.server_send(message)
 
     async def _send_and_notice(self, message: Message) -> None:
-        self.store()
+        self.persist()
         await self.server_send(message)
-        if message["type"] in _BODIES and not message.get("more_body", False):
+        if message["type"] in _BODY_MESSAGES and not message.get("more_body", False):
             self.end()
         else:
-            self.chunk_sent()
+            self.flush_if_due()
 
 
 class AsgiResponse:
-    """A response's head as ASGI's `http.response.start` message: `message` is a copy, since an app may send
-    one and the same to everybody. Names are taken in any case, as servers take them."""
+    """A response's head as ASGI's `http.response.start` message. Takes header names in any case, as servers do.
+
+    Attributes:
+        message: A copy, since an app may send the same message to everybody.
+    """
 
     __slots__ = ("_headers", "message")
 
@@ -149,17 +148,23 @@ class AsgiResponse:
         self._headers.append((wanted, value.encode("latin-1")))
 
 
-def _koala(connection: HTTPConnection) -> KoalaContext:
-    """This request's Koala context; set by KoalaMiddleware."""
+def context_of(connection: HTTPConnection) -> KoalaContext:
+    """This request's Koala context.
+
+    Raises:
+        KoalaNotInstalledError: no KoalaMiddleware has seen the request.
+    """
     context = connection.scope.get("koala")
     if not isinstance(context, KoalaContext):
         raise KoalaNotInstalledError("app.add_middleware(KoalaMiddleware, public_api_key=…)")
     return context
 
 
-# Beside Starlette's own `session`, `user` and `auth`: one read-only property, only where the name is free.
-if not hasattr(HTTPConnection, "koala"):
-    HTTPConnection.koala = property(_koala)  # type: ignore[attr-defined]  # the name is new to the class
+def _add_request_property() -> None:
+    """Add `request.koala` beside Starlette's own `session`, `user` and `auth`, unless the name is taken."""
+    if not hasattr(HTTPConnection, "koala"):
+        HTTPConnection.koala = property(context_of)  # type: ignore[attr-defined]  # the name is new to the class
+
 
 if TYPE_CHECKING:
 

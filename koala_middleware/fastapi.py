@@ -1,4 +1,4 @@
-"""FastAPI: the context as a dependency, `def login(koala: Koala)`. The middleware itself is asgi.py's."""
+"""FastAPI: the context as a dependency, `def login(koala: Koala)`. asgi.py has the middleware itself."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
-from koala_middleware.asgi import KoalaMiddleware, KoalaRequest
+from koala_middleware.asgi import KoalaMiddleware, KoalaRequest, context_of
 from koala_middleware.calls.context import KoalaContext
 
 __all__ = ["Koala", "KoalaMiddleware", "KoalaRequest"]
 
 
 async def _koala(connection: HTTPConnection) -> KoalaContext:
-    context: KoalaContext = connection.koala  # type: ignore[attr-defined]  # asgi.py's property
-    return context
+    return context_of(connection)
 
 
 Koala = Annotated[KoalaContext, Depends(_koala)]

@@ -1,7 +1,7 @@
-"""Host names and the registrable domain a cookie may cover, by the Public Suffix List.
+"""Host names and their registrable domains, by the Public Suffix List.
 
-Knows nothing of cookies, requests or settings. A Host header is whatever its sender likes, so it is
-validated first and looked up second; anything doubtful has no domain (a host-only cookie always works).
+Must not know cookies, requests or settings. A Host header may hold anything, so it is validated before it is
+looked up. A doubtful host has no domain: a host-only cookie always works.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ _LABEL = "[A-Za-z0-9_-]{1,63}"
 # At least two labels, an optional port. A trailing dot does not match: Chromium refuses `Domain=example.com`
 # on `http://example.com./`, so such a host gets no Domain at all.
 _HOST = re.compile(rf"({_LABEL}(?:\.{_LABEL})+)(?::[0-9]{{0,5}})?")
-# What a URL parser may take for an IPv4 address: `1`, `0x1`. No top-level domain looks like this.
+# A URL parser may read `1` and `0x1` as IPv4 addresses. No top-level domain looks like this.
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _PORT = re.compile(r":[0-9]{0,5}\Z")
 _LONGEST_HOST = 253
 _LONGEST_PORT = len(":65535")
-# Host is the sender's to choose, so what is remembered of it is bounded.
-_REMEMBERED_HOSTS = 1024
+_CACHED_HOSTS = 1024  # bounded, since the sender chooses the Host header
 
 
 def host_name(host: str) -> str | None:
@@ -52,9 +51,9 @@ def registrable_domain(host: str) -> str | None:
     return _registrable(name) if name else None
 
 
-@lru_cache(maxsize=_REMEMBERED_HOSTS)
+@lru_cache(maxsize=_CACHED_HOSTS)
 def _registrable(name: str) -> str | None:
-    # Only valid names come here: what is remembered is bounded in length as well as in number.
+    # Only valid names come here, so the cache is bounded in bytes, too.
     return _public_suffixes().privatesuffix(name)
 
 
@@ -74,7 +73,7 @@ def covers(domain: str, name: str) -> bool:
 
 @cache
 def _public_suffixes() -> PublicSuffixList:
-    """The list with its private section, built when first needed: 36 ms and 3 MB that many apps never pay."""
+    """The list with its private section, built on first use: 36 ms and 3 MB that many apps never need."""
     from publicsuffixlist import PublicSuffixList  # noqa: PLC0415  (see above)
 
     return PublicSuffixList()

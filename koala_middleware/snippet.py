@@ -16,16 +16,15 @@ from koala_middleware.protocol.script_tags import script_tags
 
 
 def snippet(public_api_key: str, endpoint: str, nonce: str | None = None) -> Markup:
-    """
-    Two script tags for a page's head, safe to insert as they are: templates do not escape them again.
+    """Two script tags for a page's head, marked as safe for templates.
 
     Args:
         public_api_key: As your workspace shows it, `"pk_1a2b3c"`.
-        endpoint: Where the script is and where it sends, `"https://collector.example.com"`.
-        nonce: This response's nonce, where a Content-Security-Policy names one. The policy also has to
+        endpoint: The server of the script, to which it also sends: `"https://collector.example.com"`.
+        nonce: This response's nonce, if a Content-Security-Policy requires one. The policy also has to
             allow `connect-src` to the endpoint.
     Raises:
-        KoalaConfigError: The key or the endpoint is malformed; it says what is expected.
+        KoalaConfigError: the key or the endpoint is malformed.
     """
     key = _checked("public_api_key", validators.api_key, public_api_key)
     host = _checked("endpoint", validators.url, endpoint)

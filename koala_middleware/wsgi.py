@@ -1,21 +1,21 @@
 """WSGI: Flask, Bottle, Pyramid, Falcon and every other WSGI app.
 
-Translates between WSGI's calls and the exchange, and decides nothing.
+Handlers find the context in `environ["koala"]`. Translates between WSGI's calls and the exchange, and decides nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 
-from koala_middleware.calls.context import KoalaContext, current, entered
+from koala_middleware.calls.context import KoalaContext
+from koala_middleware.calls.current import as_current, current
 from koala_middleware.client import KoalaClient, client_for
 from koala_middleware.exchange import Exchange
 from koala_middleware.identity.consent import require_sync
 from koala_middleware.identity.cookie import ProfileCookie
-from koala_middleware.request.head import WsgiHead, wsgi_cookies
+from koala_middleware.request.head import WsgiHead
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -31,7 +31,7 @@ class KoalaMiddleware:
         client: A client to share, alone; else one is made from the keywords and the environment.
     Raises:
         KoalaConfigError: a setting is missing or malformed.
-        TypeError: a keyword is no setting, or would have no effect beside `client`.
+        TypeError: a keyword is not a setting, or would have no effect beside `client`.
     """
 
     def __init__(self, app: WSGIApplication, client: KoalaClient | None = None, **settings: Any) -> None:
@@ -40,17 +40,17 @@ class KoalaMiddleware:
         require_sync(self.client.config)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        # Applied twice is applied once: the outer one has the exchange.
+        # Applied twice is applied once: the outer middleware has the exchange.
         if "koala" in environ:
             return self.app(environ, start_response)
-        exchange = Exchange(self.client, wsgi_cookies(environ), WsgiHead, environ)
-        if self.client.asks_consent:
+        exchange = Exchange(self.client, WsgiHead(environ))
+        if self.client._asks_consent:
             exchange.ask_consent()
         context = exchange.context
         environ["koala"] = context
         token = current.set(context)
         try:
-            body = self.app(environ, _StartResponse(exchange, start_response))
+            body = self.app(environ, _processing(exchange, start_response))
         except BaseException:
             exchange.status = exchange.status or _SERVER_ERROR
             exchange.end()
@@ -61,34 +61,35 @@ class KoalaMiddleware:
 
 
 def _after_response(exchange: Exchange, body: Iterable[bytes], environ: WSGIEnvironment) -> Iterable[bytes]:
-    """The body to give the server, so that the exchange ends when the last byte is out."""
+    """The body for the server, which ends the exchange when the last byte is out."""
     if isinstance(body, _SIZED):
-        if exchange.context.calls:
-            exchange.store()
-        if not exchange.context.calls:
-            exchange.end()  # none of the app's code is left to run: there is nothing to wait for
+        calls = exchange.context._calls
+        if calls:
+            exchange.persist()
+        if not calls:
+            exchange.end()  # none of the app's code is left to run
             return body
         return _SizedBody(exchange, body)
     if not _is_servers_file(body, environ.get("wsgi.file_wrapper")):
         return _Body(exchange, body)
-    if exchange.waits:
-        # In blocks: a file of uWSGI's own would iterate line by line.
+    if exchange.end_blocks:
+        # In blocks, since uWSGI's own file iterates line by line.
         return _Body(exchange, FileWrapper(body) if hasattr(body, "read") else body)  # type: ignore[arg-type]  # can be read
-    # The server sends a file of its own make by sendfile, but only the very object it made.
+    # The server uses sendfile only for the very object that its file_wrapper made.
     exchange.end()
     return body
 
 
 def _is_servers_file(body: object, file_wrapper: Any) -> bool:
-    """Whether the body is what the server's `wsgi.file_wrapper` makes of a file."""
+    """Whether the server's `wsgi.file_wrapper` made the body."""
     if isinstance(file_wrapper, type):
         return isinstance(body, file_wrapper)
-    # uWSGI's is a function that gives the file itself, which iterates line by line where it is not sent as such.
+    # uWSGI's is a function that returns the file itself.
     return file_wrapper is not None and hasattr(body, "read")
 
 
 class _Body:
-    """A response's body: the app's, with the context set while the app makes it, and an end we notice."""
+    """The app's body: sets the context while the app makes each chunk, and ends the exchange."""
 
     __slots__ = ("_body", "_chunks", "_exchange")
 
@@ -101,32 +102,31 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        self._exchange.chunk_sent()  # the server asks for the next one when the last one is out
+        self._exchange.flush_if_due()  # the server asks for a chunk when the one before is out
         try:
-            with entered(self._exchange.context):
+            with as_current(self._exchange.context):
                 if self._chunks is None:
                     self._chunks = iter(self._body)
                 return next(self._chunks)
         finally:
-            if self._exchange.context.calls:
-                self._exchange.store()
+            if self._exchange.context._calls:
+                self._exchange.persist()
 
     def close(self) -> None:
         try:
             if (close := getattr(self._body, "close", None)) is not None:
-                with entered(self._exchange.context):
+                with as_current(self._exchange.context):
                     close()
         finally:
             self._exchange.end()
 
     def __del__(self) -> None:
-        # Werkzeug's server closes no body whose client resets the connection at the wrong moment.
+        # Werkzeug's server may leave a body unclosed when the client resets the connection.
         self._exchange.end()
 
 
 class _SizedBody:
-    """A body that is there already: none of the app's code runs while it goes out, and servers make a
-    Content-Length of it."""
+    """A complete body: none of the app's code runs while it is sent. Its length gives the Content-Length."""
 
     __slots__ = ("_body", "_exchange")
 
@@ -147,34 +147,31 @@ class _SizedBody:
         self._exchange.end()  # as above
 
 
-class _StartResponse:
-    """The `start_response` the app is given: amends the head before the server gets it."""
+def _processing(exchange: Exchange, start_response: StartResponse) -> StartResponse:
+    """The app's `start_response`: processes the head before the server gets it."""
 
-    __slots__ = ("_exchange", "_start_response")
-
-    def __init__(self, exchange: Exchange, start_response: StartResponse) -> None:
-        self._exchange = exchange
-        self._start_response = start_response
-
-    def __call__(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
-        exchange = self._exchange
-        exchange.status = _status_number(status)
-        if exchange.amends():
-            headers = list(headers)  # an app may keep one list for all its responses
-            exchange.amend(WsgiResponse(headers))
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
+        exchange.status = _status_code(status)
+        if exchange.processes_response():
+            headers = list(headers)  # an app may use one list for all its responses
+            exchange.process_response(WsgiResponse(headers))
         if exc_info is None:
-            return self._start_response(status, headers)
-        return self._start_response(status, headers, exc_info)
+            return start_response(status, headers)
+        return start_response(status, headers, exc_info)
+
+    return start
 
 
-@lru_cache(maxsize=128)
-def _status_number(status: str) -> int:
-    # Remembered, since an app says the same few: worth 0.2 µs, a twentieth of an exchange.
-    return int(status[:3]) if status[:3].isdecimal() else 0
+def _status_code(status: str) -> int:
+    """`"404 Not Found"` gives 404; anything malformed gives 0."""
+    try:
+        return int(status[:3])
+    except ValueError:
+        return 0
 
 
 class WsgiResponse:
-    """A response's head as WSGI's list of header pairs, which it changes in place."""
+    """A response's head as WSGI's list of header pairs. Changes it in place."""
 
     __slots__ = ("_headers",)
 
@@ -196,6 +193,6 @@ class WsgiResponse:
 
 
 def context_of(environ: WSGIEnvironment) -> KoalaContext | None:
-    """The context this request's middleware attached, or None where none has seen it."""
+    """This request's Koala context; None if no KoalaMiddleware has seen the request."""
     context = environ.get("koala")
     return context if isinstance(context, KoalaContext) else None

@@ -1,4 +1,4 @@
-"""What handlers hold: `request.koala`, its sessions without a request, the checks of arguments, the event catalog.
+"""What handlers hold: `request.koala`, its sessions outside requests, checked arguments, the event catalog.
 
 Must not know requests, responses or delivery.
 """

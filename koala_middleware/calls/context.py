@@ -1,31 +1,31 @@
-"""KoalaContext: what a handler holds. It takes down what the handler says, one person at a time.
+"""KoalaContext: what a handler holds. Records what the handler calls, with its time and its person.
 
-Calls are only noted here, with the time and the person they belong to; encoding and sending come after the
-response. Must not know requests, responses, cookies' transport or delivery.
+Calls are encoded and sent after the response. Must not know requests, responses, cookies or delivery.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Protocol, get_args, overload
 
-from koala_middleware.calls.catalogue import EventObject, catalogue, check_named, spoken
+from koala_middleware.calls.catalog import EventObject, catalog, check_event, read_event
 from koala_middleware.calls.validation import (
-    accepted_email,
-    as_said,
     check_account,
     check_event_name,
     check_group,
     check_mapping,
     check_text,
+    copied,
     nanoseconds,
-    refuse,
+    raise_type_error,
+    valid_email,
 )
 from koala_middleware.identity.consent import Consent, consent_level
 from koala_middleware.identity.cookie import mint_profile_id
+from koala_middleware.log_once import LogOnce
 from koala_middleware.payload.drafts import Call
 from koala_middleware.protocol.batches import EntryKind
 from koala_middleware.protocol.subjects import Account, Person
@@ -33,130 +33,136 @@ from koala_middleware.protocol.subjects import Account, Person
 Traits = Mapping[str, Any]
 Properties = Mapping[str, Any]
 
+_UNKNOWN_PERSON = (
+    "consent() in a job cannot bring back a visitor who allowed nothing; its entries stay dropped"
+)
 
-current: ContextVar[KoalaContext] = ContextVar("koala")
 
-
-class Owner(Protocol):
-    """Who opened a context, and takes from it what was said: an exchange, or a script's session."""
+class Recipient(Protocol):
+    """Takes a context's calls: its exchange or block while that lasts, then the client's pipeline."""
 
     def hand_over(self, context: KoalaContext) -> None: ...
-    @property
-    def consent_given(self) -> Consent: ...
-    def consent_changed(self, level: Consent) -> Owner:
-        """Whose the context is from now on; mostly still this one's."""
-        ...
 
-    def notice(self, reason: str) -> None: ...
+
+class Sink(Recipient, Protocol):
+    """The client's pipeline, as contexts use it.
+
+    Attributes:
+        log: Logs a text once.
+        enabled: False where settings turn Koala off.
+        blocks: Whether `hand_over` waits for the network (`delivery="inline"`).
+    """
+
+    log: LogOnce
+    enabled: bool
+    blocks: bool
+
     def event_fault(self, fault: str, *, counted: bool = True) -> None: ...
-    def when_committed(self, then: Callable[[], None]) -> None: ...
+    def when_committed(self, action: Callable[[], None]) -> None: ...
 
 
 class KoalaContext:
-    """One visitor's context during one request, or in a script.
+    """One visitor, during one request or in a script.
 
     Attributes:
-        calls: What was said and not yet taken; not for handlers.
-        enabled: False where settings turn Koala off; every call is then accepted and forgotten.
-        owner: Who takes what is said; not for handlers.
-        is_new: Whether the visitor's id was minted here: no well-formed ko_id came with the request.
+        is_new: Whether the visitor's id was minted here: the request brought no well-formed ko_id.
         cookie_set: Whether this response carried the cookie. Known once the response has begun.
-        touched: Whether the handler used this context, which lets the answer to a fetch carry the cookie.
         was_reset: Whether the handler called reset().
     """
 
     __slots__ = (
-        "_at_once",
-        "_person",
+        "_calls",
+        "_consent",
+        "_ended",
+        "_known_person",
         "_profile_id",
-        "calls",
+        "_recipient",
+        "_sink",
+        "_used",
         "cookie_set",
-        "enabled",
         "is_new",
-        "owner",
-        "touched",
         "was_reset",
     )
 
     def __init__(
         self,
-        owner: Owner,
+        sink: Sink,
+        recipient: Recipient,
         person: Person | None = None,
         profile_id: str | None = None,
         is_new: bool = False,
-        enabled: bool = True,
+        *,
+        consent: Consent = "full",
     ) -> None:
-        self.owner = owner
-        self._person = person
+        self._sink = sink
+        self._recipient = recipient
+        self._known_person = person
         self._profile_id = profile_id
-        self.calls: list[Call] = []  # a deque has room for 64, 600 bytes, before the first call
-        self._at_once = False
-        self.enabled = enabled
+        self._consent: Consent = consent
+        self._calls: deque[Call] = deque()  # its append and popleft are atomic
+        self._used = False  # by the handler, which lets the response to a fetch carry the cookie
+        self._ended = False  # from then on, calls are handed over at once
         self.is_new = is_new
         self.cookie_set = False
-        self.touched = False
         self.was_reset = False
 
     @property
-    def person(self) -> Person:
-        """Whom the next call is about."""
-        # Made when asked for, since most requests say nothing: worth 0.4 µs, a tenth of their exchange.
-        if self._person is None:
-            self._person = Person(self._profile_id)
-        return self._person
+    def enabled(self) -> bool:
+        """False where settings turn Koala off; every call is then accepted and ignored."""
+        return self._sink.enabled
 
     @property
     def profile_id(self) -> str | None:
         """The anonymous visitor behind this browser: the ko_id cookie's value, or the id just minted.
 
-        None only in a script that knows its person by email alone. Asking counts as use, which lets the
-        answer to a fetch carry the cookie.
+        None only in a script that knows its person by email alone. Reading it counts as use of the context,
+        which lets the response to a fetch carry the cookie.
         """
-        self.touched = True
-        return self.person.profile_id
+        self._used = True
+        return self._person.profile_id
 
     @property
     def email(self) -> str | None:
-        """Who the visitor is, if this request has said so."""
-        return self.person.email
+        """The visitor's email, if this request has identified them."""
+        return self._person.email
 
     @property
     def consent_given(self) -> Consent:
-        """How far the visitor allows what is said to go."""
-        return self.owner.consent_given
+        """What the visitor allows: `"full"`, `"anonymous"` or `"none"`."""
+        return self._consent
 
     @overload
     def identify(self, email: str | None = None, traits: Traits | None = None) -> None: ...
     @overload
     def identify(self, email: Traits) -> None: ...
     def identify(self, email: str | Traits | None = None, traits: Traits | None = None) -> None:
-        """Say who the visitor is, and what is known of them.
+        """Record who the visitor is, and what is known of them.
 
         `identify("ada@example.com", {"name": "Ada"})`, or traits alone: `identify({"plan": "pro"})`. A
-        second, different email begins a new person; what was said before stays with the first.
+        second, different email begins a new person; earlier calls stay with the first.
 
         A company goes with the person as `{"$account": {"domain": "example.com", "plan": "pro"}}`.
 
         Raises:
-            TypeError: email is no text, or traits or their $account are no mapping.
+            TypeError: email is not a str, or traits or their $account are not a mapping.
             ValueError: $account names two different group ids.
         """
         if isinstance(email, Mapping):
             if traits is not None:
-                refuse("identify", "email", "a str or None", email)
+                raise_type_error("identify", "email", "a str or None", email)
             email, traits = None, email
         check_text("identify", "email", email)
         check_mapping("identify", "traits", traits)
         check_account(traits)
-        noted = as_said(traits)
-        email = accepted_email("identify", email or noted.get("email"), self.owner.notice)
+        data = copied(traits)
+        email = valid_email("identify", email or data.get("email"), self._sink.log.warning)
         if email is not None:
             self._become(email)
-            noted["email"] = email
+            data["email"] = email
         else:
-            noted.pop("email", None)
-        if noted:
-            self._note("identify", None, noted)
+            data.pop("email", None)
+        if data:
+            self._record_now("identify", None, data)
 
     @overload
     def track(
@@ -189,45 +195,45 @@ class KoalaContext:
         context: Mapping[str, Any] | None = None,
         on_commit: bool = False,
     ) -> None:
-        """Say that something happened: `track("Created Account", {"plan": "pro"})`.
+        """Record that something happened: `track("Created Account", {"plan": "pro"})`.
 
-        Or an event of the catalogue: `track(CreatedAccount(plan="pro"))`, see `koala_event`.
+        Or an event of the catalog: `track(CreatedAccount(plan="pro"))`, see `koala_event`.
 
         Args:
             message_id: Your own idempotency key; a second event with the same one is counted once.
             sent_at: When it happened, with a time zone; now when None.
-            context: Added to what the request itself tells (page, user agent, …).
-            on_commit: Django only: say it when the database's transaction (`atomic()`) is committed, and never
+            context: Added to the request's own context (page, user agent, …).
+            on_commit: Django only: record it when the database transaction (`atomic()`) is committed, and never
                 if it is rolled back; at once where none is open.
         Raises:
             TypeError: an argument has the wrong type.
-            ValueError: event is empty, sent_at has no time zone, or on_commit is asked for outside Django;
-                with strict_events, event is unlike its declaration.
+            ValueError: event is empty, sent_at has no time zone, or on_commit is used outside Django;
+                with strict_events, the event differs from its declaration.
         """
-        event, properties = _named(event, properties, self.owner)
+        name, properties = _event(event, properties, self._sink)
         check_text("track", "message_id", message_id)
         check_mapping("track", "context", context)
         at = time.time_ns() if sent_at is None else nanoseconds(sent_at)
-        said, around = as_said(properties), as_said(context) if context else None
-        call = Call(self.person, "track", event, said, at, message_id, around)
-        self.touched = True
+        extra = copied(context) if context else None
+        call = Call(self._person, "track", name, copied(properties), at, message_id, extra)
+        self._used = True
         if on_commit:
-            self.owner.when_committed(lambda: self.note(call))
+            self._sink.when_committed(lambda: self._record(call))
         else:
-            self.note(call)
+            self._record(call)
 
     def page(self, name: str | None = None, properties: Properties | None = None) -> None:
-        """Say that the visitor sees this page. Path, url, referrer and utm come from the request.
+        """Record a view of this page. Path, url, referrer and utm come from the request.
 
         Args:
             name: The page's title; properties are added to the page's own.
         """
         check_text("page", "name", name)
         check_mapping("page", "properties", properties)
-        self._note("page", name, as_said(properties))
+        self._record_now("page", name, copied(properties))
 
     def account(self, domain: str | None = None, account_id: str | None = None) -> AccountContext:
-        """The company the next calls are about: `koala.account(domain="example.com").track("Invoice Paid")`.
+        """The company for the next calls: `koala.account(domain="example.com").track("Invoice Paid")`.
 
         Raises:
             ValueError: neither domain nor account_id is given.
@@ -240,72 +246,74 @@ class KoalaContext:
 
     def reset(self) -> None:
         """Forget who this is, at log-out: a new anonymous visitor with a new id and, in a request, cookie."""
-        self.touched = True
+        self._used = True
         self.is_new = True
         self.was_reset = True
-        self._person = Person(mint_profile_id())
+        self._known_person = Person(mint_profile_id())
 
     def consent(self, level: Consent | bool) -> None:
-        """What the visitor has just allowed: `"full"`, `"anonymous"` or `"none"` (or True, False).
+        """Record what the visitor now allows: `"full"`, `"anonymous"` or `"none"` (or True, False).
 
-        Takes effect in this exchange: "full" releases what was held back, "none" withdraws what was said.
+        Takes effect in this request: "full" releases calls that were held back, "none" withdraws earlier ones.
         """
         if not isinstance(level, bool) and level not in get_args(Consent):
             raise ValueError(f'consent() takes "full", "anonymous" or "none", not {level!r}')
-        self.touched = True
-        self.owner = self.owner.consent_changed(consent_level(level))
+        self._used = True
+        if self._person == Person():
+            self._sink.log.warning(_UNKNOWN_PERSON)
+        else:
+            self._consent = consent_level(level)
 
     def flush(self) -> None:
-        """Hand over what was said so far, before the response has ended. For long connections."""
-        self.owner.hand_over(self)
-
-    def take(self) -> list[Call]:
-        """All calls since the last take, oldest first. Safe beside calls from other threads: none is lost."""
-        taken: list[Call] = []
-        try:
-            while self.calls:
-                taken.append(self.calls.pop(0))
-        except IndexError:
-            return taken  # another thread has taken the last one since we looked
-        return taken
+        """Hand over earlier calls before the response has ended. For long connections."""
+        self._recipient.hand_over(self)
 
     @property
-    def has_calls(self) -> bool:
-        return bool(self.calls)
-
-    def outlives(self, owner: Owner, person: Person | None = None) -> None:
-        """The exchange has ended. What is still said, by a background task or a thread, goes out at once.
-
-        Args:
-            person: Whom it is about, where that is another than before.
-        """
-        self._person = person or self._person
-        self.owner = owner
-        self._at_once = True
+    def _person(self) -> Person:
+        """The subject of the next call."""
+        # Made when first needed, since most requests record nothing: saves 0.4 µs, a tenth of their exchange.
+        if self._known_person is None:
+            self._known_person = Person(self._profile_id)
+        return self._known_person
 
     def _become(self, email: str) -> None:
-        if self.person.email is None or self.person.email.lower() != email.lower():
-            self._person = Person(self.person.profile_id, email)
+        if self._person.email is None or self._person.email.lower() != email.lower():
+            self._known_person = Person(self._person.profile_id, email)
 
-    def _note(
-        self,
-        kind: EntryKind,
-        name: str | None,
-        data: Any,
-    ) -> None:
-        self.touched = True
-        self.note(Call(self.person, kind, name, data, time.time_ns()))
+    def _record_now(self, kind: EntryKind, name: str | None, data: Any) -> None:
+        self._used = True
+        self._record(Call(self._person, kind, name, data, time.time_ns()))
 
-    def note(self, call: Call) -> None:
-        if not self.enabled:
+    def _record(self, call: Call) -> None:
+        if not self._sink.enabled:
             return
-        self.calls.append(call)
-        if self._at_once:
-            self.owner.hand_over(self)
+        self._calls.append(call)
+        if self._ended:
+            self._recipient.hand_over(self)
+
+    def _take(self) -> list[Call]:
+        """Remove and return all calls, oldest first. Each goes to one thread only, however many take at once."""
+        taken: list[Call] = []
+        try:
+            while self._calls:
+                taken.append(self._calls.popleft())
+        except IndexError:
+            return taken  # another thread took the last one
+        return taken
+
+    def _end(self, recipient: Recipient, person: Person | None = None) -> None:
+        """The exchange or block is over. Later calls, from a background task or a thread, leave at once.
+
+        Args:
+            person: The subject of later calls, if it changes.
+        """
+        self._known_person = person or self._known_person
+        self._recipient = recipient
+        self._ended = True
 
 
 class AccountContext:
-    """A company, as a handler speaks of it. Comes from `koala.account(…)`."""
+    """A company. Comes from `koala.account(…)`."""
 
     __slots__ = ("_account", "_context")
 
@@ -314,7 +322,7 @@ class AccountContext:
         self._account = account
 
     def identify(self, traits: Traits | None = None, *, group_id: str | None = None) -> None:
-        """What is known of the company. `group_id` separates several workspaces under one domain.
+        """Record what is known of the company. `group_id` separates several workspaces under one domain.
 
         Raises:
             TypeError: an argument has the wrong type.
@@ -322,11 +330,11 @@ class AccountContext:
         """
         check_mapping("identify", "traits", traits)
         check_text("identify", "group_id", group_id)
-        noted = as_said(traits)
-        check_group(noted, group_id)
+        data = copied(traits)
+        check_group(data, group_id)
         if group_id is not None:
-            noted["group_id"] = group_id
-        self._context.note(Call(self._account, "identify", None, noted, time.time_ns()))
+            data["group_id"] = group_id
+        self._context._record(Call(self._account, "identify", None, data, time.time_ns()))
 
     def track(
         self,
@@ -336,34 +344,19 @@ class AccountContext:
         message_id: str | None = None,
         sent_at: datetime | None = None,
     ) -> None:
-        """What happened at the company, whoever did it. Arguments as for a person's `track`."""
-        event, properties = _named(event, properties, self._context.owner)
+        """Record what happened at the company, whoever did it. Arguments as for a person's `track`."""
+        name, properties = _event(event, properties, self._context._sink)
         check_text("track", "message_id", message_id)
         at = time.time_ns() if sent_at is None else nanoseconds(sent_at)
-        self._context.note(Call(self._account, "track", event, as_said(properties), at, message_id))
+        self._context._record(Call(self._account, "track", name, copied(properties), at, message_id))
 
 
-class entered:  # noqa: N801  (reads as the block it opens: `with entered(context):`)
-    """Within this block, `koala` is this context, also in what it calls; afterwards all is as before."""
-
-    __slots__ = ("_context", "_token")
-
-    def __init__(self, context: KoalaContext) -> None:
-        self._context = context
-
-    def __enter__(self) -> None:
-        self._token = current.set(self._context)
-
-    def __exit__(self, *_: object) -> None:
-        current.reset(self._token)
-
-
-def _named(event: object, properties: Any, owner: Owner) -> tuple[str, Properties | None]:
-    """An event's name and properties, whichever way it was said."""
+def _event(event: object, properties: Any, sink: Sink) -> tuple[str, Properties | None]:
+    """An event's name and properties, given by name or as an instance of its class."""
     if not isinstance(event, str):
-        return spoken(event, properties, owner.event_fault)
+        return read_event(event, properties, sink.event_fault)
     check_event_name(event)
     check_mapping("track", "properties", properties)
-    if catalogue:
-        check_named(event, properties, owner.event_fault)
+    if catalog:
+        check_event(event, properties, sink.event_fault)
     return event, properties

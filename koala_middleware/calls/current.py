@@ -1,16 +1,29 @@
-"""`koala`: the context of the request being handled, for code far from the request."""
+"""Which context is current: one for each thread or task, and none outside requests and sessions.
+
+Must not know how a context comes about.
+"""
 
 from __future__ import annotations
 
-from werkzeug.local import LocalProxy
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING
 
-from koala_middleware.calls.context import KoalaContext, current
+if TYPE_CHECKING:
+    from koala_middleware.calls.context import KoalaContext
 
-koala: KoalaContext = LocalProxy(  # type: ignore[assignment]  # stands for the context, as its annotation says
-    current,
-    unbound_message=(
-        "koala was used where no request is being handled. In a thread of your own, run what belongs to a request by "
-        "contextvars.copy_context().run; in jobs and scripts write: "
-        'with KoalaClient().person(email="ada@example.com") as koala: …'
-    ),
-)
+current: ContextVar[KoalaContext] = ContextVar("koala")
+
+
+class as_current:  # noqa: N801  (reads as the block it opens: `with as_current(context):`)
+    """Makes a context the current one within the block."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: KoalaContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token: Token[KoalaContext] = current.set(self._context)
+
+    def __exit__(self, *_: object) -> None:
+        current.reset(self._token)

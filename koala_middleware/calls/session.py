@@ -1,120 +1,86 @@
-"""A context without a request: what scripts, webhooks and jobs open, for one person or one company.
+"""A context outside requests: what scripts, webhooks and jobs open, for one person or one company.
 
-Takes what is said within the block and hands it over at its end. Must not know queues, nor how it is sent.
+Hands over what was recorded when its block ends. Must not know queues or how entries are sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import Token
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, TypeVar
 
-from koala_middleware.calls.context import AccountContext, KoalaContext, Owner, current
+from koala_middleware.calls.context import AccountContext, KoalaContext, Sink
+from koala_middleware.calls.current import current
 from koala_middleware.identity.consent import Consent
 from koala_middleware.protocol.subjects import Person
 
-Spoken = TypeVar("Spoken", KoalaContext, AccountContext)
-
-_NOBODY = "consent() in a job cannot bring back a visitor who allowed nothing; its entries stay dropped"
+ContextT = TypeVar("ContextT", KoalaContext, AccountContext)
 
 
-class Receiver(Owner, Protocol):
-    """Who takes what was said: the client. `waits`: whether taking it waits for the network."""
+class Session(Generic[ContextT]):
+    """`with client.person(…) as koala:`, or `async with`. Comes from a client.
 
-    @property
-    def waits(self) -> bool: ...
-    def hand_over(self, context: KoalaContext, consent: Consent = "full") -> None: ...
-
-
-class Session(Generic[Spoken]):
-    """`with client.person(…) as koala:` and `async with client.person(…) as koala:` mean the same.
-
-    What was said is handed over when the block ends, also after an exception. Comes from a client.
-
-    Attributes:
-        consent_given: How far what is said may go; the person's own word, where a job brings it along.
+    Hands over what was recorded when the block ends, also after an exception.
     """
 
-    __slots__ = ("_known", "_receiver", "_token", "consent_given", "context")
+    __slots__ = ("_context", "_sink")
 
-    def __init__(
-        self, receiver: Receiver, person: Person | None, *, consent: Consent = "full", enabled: bool = True
-    ) -> None:
-        self._receiver = receiver
-        self._known = person is not None
-        self._token: Token[KoalaContext] | None = None
-        self.consent_given = consent
-        self.context = KoalaContext(self, person or Person(), enabled=enabled)
+    def __init__(self, sink: Sink, person: Person, consent: Consent = "full") -> None:
+        self._sink = sink
+        self._context = KoalaContext(sink, sink, person, consent=consent)
 
-    def hand_over(self, context: KoalaContext) -> None:
-        self._receiver.hand_over(context, self.consent_given)
-
-    def consent_changed(self, level: Consent) -> Self:
-        if self._known:
-            self.consent_given = level
-        else:
-            self.notice(_NOBODY)
-        return self
-
-    def notice(self, reason: str) -> None:
-        self._receiver.notice(reason)
-
-    def when_committed(self, then: Callable[[], None]) -> None:
-        self._receiver.when_committed(then)
-
-    def event_fault(self, fault: str, *, counted: bool = True) -> None:
-        self._receiver.event_fault(fault, counted=counted)
-
-    def begin(self) -> Spoken:
+    def _open(self) -> ContextT:
         raise NotImplementedError
 
-    def end(self) -> None:
-        """What `begin` set is as before. The person's calls are still held."""
+    def _restore(self) -> None:
+        """Undo what `_open` did; what was recorded is still here."""
 
-    def leave(self) -> None:
-        """The block is over: what was said is handed over, and what is still said, by a thread say, goes at once."""
-        self.end()
-        self.hand_over(self.context)
-        # Without full consent the session stays to judge it; else the two would hold each other.
-        self.context.outlives(self._receiver if self.consent_given == "full" else self)
-        if self.context.calls:  # of a thread that spoke since they were taken, and knew of no end yet
-            self.hand_over(self.context)
+    def _close(self) -> None:
+        """The block is over: hand over. Later calls, from a thread for instance, are handed over at once."""
+        self._restore()
+        self._sink.hand_over(self._context)
+        self._context._end(self._sink)
+        if self._context._calls:  # recorded meanwhile by a thread that did not know of the end
+            self._sink.hand_over(self._context)
 
-    def __enter__(self) -> Spoken:
-        return self.begin()
+    def __enter__(self) -> ContextT:
+        return self._open()
 
     def __exit__(self, *_exception: object) -> None:
-        self.leave()
+        self._close()
 
-    async def __aenter__(self) -> Spoken:
-        return self.begin()
+    async def __aenter__(self) -> ContextT:
+        return self._open()
 
     async def __aexit__(self, *_exception: object) -> None:
-        if not self._receiver.waits:
-            self.leave()
+        if not self._sink.blocks:
+            self._close()
             return
-        from starlette.concurrency import run_in_threadpool  # noqa: PLC0415  (for delivery="inline" alone)
+        from starlette.concurrency import run_in_threadpool  # noqa: PLC0415  (only for delivery="inline")
 
-        self.end()  # here: the thread has a context of its own
-        await run_in_threadpool(self.leave)
+        self._restore()  # here, since the thread has contextvars of its own
+        await run_in_threadpool(self._close)
 
 
 class PersonSession(Session[KoalaContext]):
     """One person's block; `koala` is their context within."""
 
-    __slots__ = ()
+    __slots__ = ("_token",)
 
-    def begin(self) -> KoalaContext:
-        self._token = current.set(self.context)
-        return self.context
+    def __init__(self, sink: Sink, person: Person, consent: Consent = "full") -> None:
+        super().__init__(sink, person, consent)
+        self._token: Token[KoalaContext] | None = None
 
-    def end(self) -> None:
+    def _open(self) -> KoalaContext:
+        self._token = current.set(self._context)
+        return self._context
+
+    def _restore(self) -> None:
         if self._token is None:
             return
         try:
             current.reset(self._token)
         except ValueError:
-            pass  # ended by another task or thread than began it: that one's `koala` is not ours to change
+            pass  # closed by another task or thread than opened it, whose `koala` is not ours to change
         finally:
             self._token = None
 
@@ -124,11 +90,9 @@ class AccountSession(Session[AccountContext]):
 
     __slots__ = ("_account",)
 
-    def __init__(
-        self, receiver: Receiver, domain: str | None, account_id: str | None, *, enabled: bool = True
-    ) -> None:
-        super().__init__(receiver, Person(), enabled=enabled)
-        self._account = self.context.account(domain, account_id)
+    def __init__(self, sink: Sink, domain: str | None, account_id: str | None) -> None:
+        super().__init__(sink, Person())
+        self._account = self._context.account(domain, account_id)
 
-    def begin(self) -> AccountContext:
+    def _open(self) -> AccountContext:
         return self._account

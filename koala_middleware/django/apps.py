@@ -12,7 +12,7 @@ from koala_middleware.django.checks import check_settings
 
 
 class KoalaAppConfig(AppConfig):
-    """Registers what `manage.py check` asks."""
+    """Registers the system checks of `manage.py check`."""
 
     name = "koala_middleware.django"
     label = "koala"

@@ -1,4 +1,4 @@
-"""What `manage.py check` says of the Koala settings: an id, what is wrong, and what to do.
+"""The system checks of the Koala settings, for `manage.py check`.
 
 | id | means |
 |---|---|
@@ -32,8 +32,8 @@ def _malformed() -> Iterator[CheckMessage]:
         loaded_config()
     except KoalaConfigError as error:
         name = PREFIX + error.setting.upper()
-        said = f"{name}: {error.setting} is {error.given}, expected {error.expected}."
-        yield Error(said, hint=error.what_to_do, id="koala.E001")
+        problem = f"{name}: {error.setting} is {error.given}, expected {error.expected}."
+        yield Error(problem, hint=error.what_to_do, id="koala.E001")
 
 
 def _not_installed() -> Iterator[CheckMessage]:
@@ -47,5 +47,5 @@ def _not_installed() -> Iterator[CheckMessage]:
 
 def _unknown() -> Iterator[CheckMessage]:
     for name in sorted(koala_settings().keys() - set(_NAMES)):
-        said = f"{name} is no setting of Koala, and has no effect."
-        yield Warning(said, hint=did_you_mean(name), id="koala.W002")
+        problem = f"{name} is not a Koala setting and has no effect."
+        yield Warning(problem, hint=did_you_mean(name), id="koala.W002")

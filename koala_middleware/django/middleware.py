@@ -1,4 +1,4 @@
-"""The Django middleware: translates between Django's request and response and the exchange; decides nothing.
+"""The Django middleware: translates between Django's request and response and the exchange, and decides nothing.
 
 Never touches the body, `request.user` or the session.
 """
@@ -18,14 +18,16 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 from django.utils.functional import LazyObject
 
-from koala_middleware.calls.context import KoalaContext, current, entered
+from koala_middleware.calls.context import KoalaContext
+from koala_middleware.calls.current import as_current, current
 from koala_middleware.client import KoalaClient
 from koala_middleware.config.settings import PREFIX, KoalaConfig
 from koala_middleware.errors import KoalaConfigError
 from koala_middleware.exchange import Exchange
 from koala_middleware.identity.consent import require_sync
 from koala_middleware.identity.cookie import COOKIE_NAME, ProfileCookie
-from koala_middleware.request.head import WsgiHead, wsgi_cookies
+from koala_middleware.pipeline import Pipeline
+from koala_middleware.request.head import WsgiHead
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -37,17 +39,22 @@ class KoalaRequest(HttpRequest):
     koala: KoalaContext
 
 
-class DjangoClient(KoalaClient):
-    """A client beside a database that commits and rolls back."""
+class DjangoPipeline(Pipeline):
+    """A pipeline that knows when Django's database commits."""
 
-    def when_committed(self, then: Callable[[], None]) -> None:
-        # Django's own on_commit() connects where no atomic() is open, only to find out: in an async view it raises,
-        # and where the database is away. There is nothing to wait for then but a commit that Django tells nobody of.
+    def when_committed(self, action: Callable[[], None]) -> None:
+        # Outside atomic(), Django's on_commit() would connect to the database, which raises in an async view.
         connection = transaction.get_connection()
         if connection.in_atomic_block:
-            connection.on_commit(then)
+            connection.on_commit(action)
         else:
-            then()
+            action()
+
+
+class DjangoClient(KoalaClient):
+    """A client whose contexts take `on_commit=True`."""
+
+    _pipeline_class = DjangoPipeline
 
 
 class KoalaMiddleware:
@@ -61,24 +68,24 @@ class KoalaMiddleware:
     async_capable = True
 
     def __init__(self, get_response: GetResponse | AsyncGetResponse) -> None:
-        self.get_response: Any = get_response  # sync or async, as async_mode says
+        self.get_response: Any = get_response
         self.client = DjangoClient(loaded_config())
         setting_changed.connect(self._setting_changed)
-        self.async_mode = iscoroutinefunction(get_response)
-        if self.async_mode:
+        self._async = iscoroutinefunction(get_response)
+        if self._async:
             markcoroutinefunction(self)
         else:
             require_sync(self.client.config)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self.async_mode:
+        if self._async:
             return self.__acall__(request)
         response: HttpResponseBase
         if hasattr(request, "koala"):
             response = self.get_response(request)
             return response
         exchange = self._open(request)
-        if self.client.asks_consent:
+        if self.client._asks_consent:
             exchange.ask_consent()
         token = current.set(exchange.context)
         try:
@@ -88,7 +95,7 @@ class KoalaMiddleware:
             raise
         finally:
             current.reset(token)
-        return _amended(exchange, response)
+        return _processed(exchange, response)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         response: HttpResponseBase
@@ -96,7 +103,7 @@ class KoalaMiddleware:
             response = await self.get_response(request)
             return response
         exchange = self._open(request)
-        if self.client.asks_consent:
+        if self.client._asks_consent:
             await exchange.ask_consent_async()
         token = current.set(exchange.context)
         try:
@@ -106,86 +113,85 @@ class KoalaMiddleware:
             raise
         finally:
             current.reset(token)
-        return _amended(exchange, response)
+        return _processed(exchange, response)
 
     def _setting_changed(self, *, setting: str, **_: Any) -> None:
-        """A user's test has overridden a setting, or ends to. Only tests send this."""
+        """A test overrides a setting, or stops to. Only tests send this signal."""
         if not setting.startswith(PREFIX):
             return
         try:
             config = loaded_config()
         except KoalaConfigError:
-            return  # the next middleware that is made says so; this one may be an earlier test's
+            return  # the next middleware that is made raises it; this one may belong to an earlier test
         if config != self.client.config:
             self.client = DjangoClient(config)
 
     def _open(self, request: HttpRequest) -> _DjangoExchange:
-        exchange = _DjangoExchange(self.client, wsgi_cookies(request.META), DjangoHead, request)
+        exchange = _DjangoExchange(self.client, DjangoHead(request))
         exchange.request, exchange.request_close = request, request.close
-        request.koala = exchange.context  # type: ignore[attr-defined]  # a request takes any attribute
+        request.koala = exchange.context  # type: ignore[attr-defined]  # requests take any attribute
         request.close = exchange.close  # type: ignore[method-assign]  # on this one object
         return exchange
 
 
 class _DjangoExchange(Exchange):
-    """An exchange that ends when Django closes the request, or when a response that nobody closes is gone.
+    """An exchange that ends when Django closes the request, or when an unclosed response is garbage.
 
-    The first comes after the last byte, under WSGI and ASGI alike. Django closing the response does not count: a
-    middleware outside ours may answer with another one, and one that caches responses pickles all that is tied to them.
+    Django closes the request after the last byte, under WSGI and ASGI alike. Closing the response does not count: a
+    middleware outside ours may send another one, and a caching one pickles everything attached to the response.
 
     Attributes:
-        given: Whose copy goes out; lives as long, since its owner may wait for it to go.
+        original: The view's own response, kept alive while our copy is sent.
     """
 
-    __slots__ = ("given", "request", "request_close", "response")
+    __slots__ = ("original", "request", "request_close", "response")
 
-    given: HttpResponseBase
+    original: HttpResponseBase
     request: HttpRequest
     response: ReferenceType[HttpResponseBase] | None
     request_close: Callable[[], None]
 
     def close(self) -> None:
-        """Stands as this request's `close`."""
-        # Or the request would hold itself, and wait for the garbage collector: worth 3 µs, a third of an exchange.
-        # Taking the name out again would cost 0.4 µs more: an instance that lost one has a dict of its own.
-        self.request.close = _closed  # type: ignore[method-assign]  # on this one object
-        self.response = None  # whose going tells nothing more
+        """Replaces this request's `close`."""
+        # Breaks the request's cycle with us, which would cost the garbage collector 3 µs, a third of an exchange.
+        # Not by `del`, which costs 0.5 µs more: Python then makes a separate dict for the instance.
+        self.request.close = _do_nothing  # type: ignore[method-assign]  # on this one object
+        self.response = None
         try:
             self.request_close()
         finally:
             self.end()
 
     def response_gone(self, _response: object) -> None:
-        """Django's development server closes no response whose client has left without the body being read."""
+        """Django's development server does not close a response whose client has left before reading it."""
         self.end()
 
 
-def _closed() -> None:
-    """Closing a request a second time does nothing."""
+def _do_nothing() -> None:
+    """Closing a request a second time has no effect."""
 
 
-def _amended(exchange: _DjangoExchange, response: HttpResponseBase) -> HttpResponseBase:
+def _processed(exchange: _DjangoExchange, response: HttpResponseBase) -> HttpResponseBase:
     exchange.status = response.status_code
-    if exchange.amends():
+    if exchange.processes_response():
         head = DjangoResponse(response)
-        exchange.amend(head)
+        exchange.process_response(head)
         if head.response is not response:
-            exchange.given, response = response, head.response
+            exchange.original, response = response, head.response
     if isinstance(response, StreamingHttpResponse) and getattr(response, "file_to_stream", None) is None:
         _stream_in_context(exchange, response)
-    if exchange.context.calls:
-        exchange.store()
+    if exchange.context._calls:
+        exchange.persist()
     exchange.response = ref(response, exchange.response_gone)
     return response
 
 
 def _stream_in_context(exchange: Exchange, response: StreamingHttpResponse) -> None:
-    """Let the code that makes the body find its context, chunk by chunk and when it is closed. Files are left
-    to the server."""
+    """Set the context while the app makes each chunk and while it closes the response. Not for files."""
     close = response.close
 
     def close_in_context() -> None:
-        with entered(exchange.context):
+        with as_current(exchange.context):
             close()
 
     response.close = close_in_context  # type: ignore[method-assign]  # on this one object
@@ -199,37 +205,37 @@ def _stream_in_context(exchange: Exchange, response: StreamingHttpResponse) -> N
 def _chunks(exchange: Exchange, chunks: Iterator[bytes]) -> Iterator[bytes]:
     try:
         while True:
-            with entered(exchange.context):
+            with as_current(exchange.context):
                 try:
                     chunk = next(chunks)
                 except StopIteration:
                     break
-            if exchange.context.calls:
-                exchange.store()
+            if exchange.context._calls:
+                exchange.persist()
             yield chunk
-            exchange.chunk_sent()
+            exchange.flush_if_due()
     finally:
-        exchange.end()  # or what a server leaves in the middle, and unclosed, would go with it
+        exchange.end()  # a server may leave a stream unfinished and unclosed
 
 
 async def _async_chunks(exchange: Exchange, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
         while True:
-            with entered(exchange.context):
+            with as_current(exchange.context):
                 try:
                     chunk = await anext(chunks)
                 except StopAsyncIteration:
                     break
-            if exchange.context.calls:
-                exchange.store()
+            if exchange.context._calls:
+                exchange.persist()
             yield chunk
-            exchange.chunk_sent()
+            exchange.flush_if_due()
     finally:
         exchange.end()  # as above
 
 
 class DjangoHead(WsgiHead):
-    """A request as Django holds it: its META, but for what that lacks or holds otherwise under ASGI."""
+    """A request as Django's META, except for what that lacks under ASGI."""
 
     __slots__ = ("_request",)
 
@@ -247,8 +253,7 @@ class DjangoHead(WsgiHead):
 
     @property
     def user(self) -> object:
-        # Whom the app has put there, by login() and logout() say, or what a look-up has kept: asking the lazy one
-        # that stands there before would be a query.
+        # Set by login() or logout(), or cached by a look-up. Evaluating the lazy user would be a query.
         found = vars(self._request)
         user = found.get("user")
         if user is not None and not isinstance(user, LazyObject):
@@ -260,14 +265,14 @@ class DjangoResponse:
     """A response's head as Django holds it: cookies apart from headers, so that its test client sees ours.
 
     Attributes:
-        response: The one to send: a copy once it is changed, since a site may return one and the same to everybody.
+        response: The response to send: a copy once it is changed, since a view may return the same to everybody.
     """
 
-    __slots__ = ("_may_be_kept", "response")
+    __slots__ = ("_may_be_reused", "response")
 
     def __init__(self, response: HttpResponseBase) -> None:
         self.response = response
-        self._may_be_kept = not getattr(response, "streaming", True)  # a stream goes out once
+        self._may_be_reused = not getattr(response, "streaming", True)  # a stream is sent once
 
     def values(self, name: str) -> list[str]:
         return [self.response.headers[name]] if name in self.response.headers else []
@@ -282,23 +287,23 @@ class DjangoResponse:
         for attribute in attributes.split(";"):
             name, _, value = attribute.strip().partition("=")
             morsel[name] = value or True
-        self._leave_the_kept_one()
+        self._copy_if_reused()
         cookies = self.response.cookies
         # Django keeps one cookie under each key; a cookie and its host-only twin have the same name.
         cookies[f"{COOKIE_NAME} of {cookie.domain}" if COOKIE_NAME in cookies else COOKIE_NAME] = morsel
 
     def set_header(self, name: str, value: str) -> None:
-        self._leave_the_kept_one()
+        self._copy_if_reused()
         self.response.headers[name] = value
 
-    def _leave_the_kept_one(self) -> None:
-        if self._may_be_kept:
-            self.response = _with_its_own_head(self.response)
-            self._may_be_kept = False
+    def _copy_if_reused(self) -> None:
+        if self._may_be_reused:
+            self.response = _with_own_head(self.response)
+            self._may_be_reused = False
 
 
-def _with_its_own_head(response: HttpResponseBase) -> HttpResponseBase:
-    # Not copy.copy(), which leaves out what no pickle may have.
+def _with_own_head(response: HttpResponseBase) -> HttpResponseBase:
+    # Not copy.copy(), which leaves out attributes that cannot be pickled.
     own: HttpResponseBase = object.__new__(type(response))
     state = object.__getstate__(response)  # its attributes, or these and its slots
     vars(own).update(vars(response))
@@ -310,7 +315,7 @@ def _with_its_own_head(response: HttpResponseBase) -> HttpResponseBase:
 
 
 def loaded_config() -> KoalaConfig:
-    """The configuration as Django's settings and the environment say it now.
+    """The configuration by Django's current settings and the environment.
 
     Raises:
         KoalaConfigError: a setting is missing or malformed.
@@ -319,5 +324,5 @@ def loaded_config() -> KoalaConfig:
 
 
 def koala_settings() -> dict[str, object]:
-    """Django's settings of ours, for `KoalaConfig.load`."""
+    """Django's `KOALA_` settings, for `KoalaConfig.load`."""
     return {name: getattr(settings, name) for name in dir(settings) if name.startswith(PREFIX)}

@@ -1,4 +1,4 @@
-"""Who is this visitor: the cookie, its domain and policy, and what the visitor consents to.
+"""Who the visitor is: the cookie, its domain and policy, and the visitor's consent.
 
-Must not know a framework, what handlers record, or how it is delivered.
+Must not know frameworks, what handlers record, or how it is delivered.
 """

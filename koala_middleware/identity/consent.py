@@ -1,6 +1,6 @@
-"""Consent: what the visitor allows, by the site's own rule and the browser's signal.
+"""Consent: what the visitor allows, by the site's own function and the browser's signal.
 
-Only asks and filters; what follows for cookies and delivery is the exchange's. Doubt counts as "none".
+The exchange decides what follows for cookies and delivery. In doubt, the level is "none".
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from koala_middleware.request.head import RequestHead
 Consent = Literal["full", "anonymous", "none"]
 
 _RAISED = 'the consent function raised; the visitor counts as "none"'
-_ASYNC = 'the consent function gave an awaitable and this app is not async; the visitor counts as "none"'
+_ASYNC = 'the consent function returned an awaitable and this app is not async; the visitor counts as "none"'
 
 
 def require_sync(config: KoalaConfig) -> None:
-    """For apps that cannot await.
+    """Checks the consent function of an app that cannot await.
 
     Raises:
         KoalaConfigError: the consent function is async.
     """
     function = config.consent
-    if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004  (may it be awaited, not may it be called)
+    if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):  # noqa: B004  (asks whether it is async, not whether it is callable)
         raise KoalaConfigError(
             "consent",
             "an async function",
@@ -39,26 +39,26 @@ def require_sync(config: KoalaConfig) -> None:
         )
 
 
-def ask(config: KoalaConfig, head: RequestHead, notices: LogOnce) -> Consent:
-    """The level for this request, where nothing can be awaited. Never raises."""
+def ask(config: KoalaConfig, head: RequestHead, log: LogOnce) -> Consent:
+    """The level for this request, in an app that cannot await. Never raises."""
     if config.honor_gpc and head.header("sec-gpc") == "1":
         return "none"
     if config.consent is None:
         return "full"
     try:
         answer = config.consent(head)
-    except Exception as error:  # noqa: BLE001  (the site's own rule: whatever it raises, the request goes on)
-        notices.warning(_RAISED, error=error)
+    except Exception as error:  # noqa: BLE001  (the site's own function: whatever it raises, the request goes on)
+        log.warning(_RAISED, error=error)
         return "none"
     if isawaitable(answer):
         getattr(answer, "close", lambda: None)()
-        notices.warning(_ASYNC)
+        log.warning(_ASYNC)
         return "none"
     return consent_level(answer)
 
 
-async def ask_async(config: KoalaConfig, head: RequestHead, notices: LogOnce) -> Consent:
-    """The same, for a function that may be async."""
+async def ask_async(config: KoalaConfig, head: RequestHead, log: LogOnce) -> Consent:
+    """The level for this request, from a function that may be async. Never raises."""
     if config.honor_gpc and head.header("sec-gpc") == "1":
         return "none"
     if config.consent is None:
@@ -66,24 +66,24 @@ async def ask_async(config: KoalaConfig, head: RequestHead, notices: LogOnce) ->
     try:
         answer = config.consent(head)
         return consent_level(await answer if isawaitable(answer) else answer)
-    except Exception as error:  # noqa: BLE001  (the site's own rule: whatever it raises, the request goes on)
-        notices.warning(_RAISED, error=error)
+    except Exception as error:  # noqa: BLE001  (the site's own function: whatever it raises, the request goes on)
+        log.warning(_RAISED, error=error)
         return "none"
 
 
 def permitted(calls: Sequence[Call], consent: Consent) -> Sequence[Call]:
-    """What of these calls may leave."""
+    """The calls that may be sent."""
     match consent:
         case "full":
             return calls
         case "anonymous":
-            return anonymised(calls)
+            return anonymized(calls)
         case "none":
             return ()
 
 
-def anonymised(calls: Sequence[Call]) -> list[Call]:
-    """What "anonymous" lets out: events and page views under the profile alone, no email and no traits."""
+def anonymized(calls: Sequence[Call]) -> list[Call]:
+    """Events and page views under the profile alone: no email and no traits."""
     return [
         call._replace(subject=replace(call.subject, email=None)) if isinstance(call.subject, Person) else call
         for call in calls
@@ -92,7 +92,7 @@ def anonymised(calls: Sequence[Call]) -> list[Call]:
 
 
 def consent_level(answer: object) -> Consent:
-    """A consent answer in one of the three words; anything unknown counts as no consent."""
+    """A consent function's answer as a level; anything unknown is "none"."""
     if answer is True or answer == "full":
         return "full"
     return "anonymous" if answer == "anonymous" else "none"

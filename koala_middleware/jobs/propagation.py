@@ -5,10 +5,11 @@ Knows no queue. The job comes first: no ticket, however broken, and no endpoint 
 
 from __future__ import annotations
 
-from koala_middleware.calls.context import current
+from koala_middleware.calls.current import current
 from koala_middleware.calls.session import PersonSession
 from koala_middleware.client import KoalaClient
 from koala_middleware.jobs.ticket import BadTicketError, Ticket, Tickets
+from koala_middleware.protocol.subjects import Person
 
 KEY = "koala_ticket"  # the name of the ticket in a message's headers or meta
 
@@ -33,12 +34,16 @@ class Carrier:
         if context is None or self._tickets is None:
             return None
         try:
-            context.touched = True  # the id travels on: the response should carry its cookie
-            return self._tickets.written(Ticket.of(context.person, context.consent_given))
+            context._used = True  # the id travels on: the response should carry its cookie
+            return self._tickets.written(Ticket.of(context._person, context.consent_given))
         except BadTicketError as reason:
-            self.client.notice(f"a job goes without its visitor: the ticket cannot be written, {reason}")
+            self.client._pipeline.log.warning(
+                f"a job goes without its visitor: the ticket cannot be written, {reason}"
+            )
         except Exception as error:  # noqa: BLE001  (the edge: enqueueing must not fail for us)
-            self.client.notices.warning("a job goes without its visitor: its ticket failed", error=error)
+            self.client._pipeline.log.warning(
+                "a job goes without its visitor: its ticket failed", error=error
+            )
         return None
 
     def run(self, ticket: object) -> JobRun:
@@ -51,9 +56,11 @@ class Carrier:
         try:
             read = self._tickets.read(ticket)
         except BadTicketError as reason:
-            self.client.notice(f"a job's ticket is ignored and the job runs without its visitor: {reason}")
+            self.client._pipeline.log.warning(
+                f"a job's ticket is ignored and the job runs without its visitor: {reason}"
+            )
             return None
-        return PersonSession(self.client, read.person, consent=read.consent)
+        return PersonSession(self.client._pipeline, read.person or Person(), read.consent)
 
 
 class JobRun:
@@ -71,12 +78,12 @@ class JobRun:
 
     def begin(self) -> None:
         if self._session is not None and not self._nested:
-            self._session.begin()
+            self._session._open()
 
     def leave(self) -> None:
         """Hand over what was said, without waiting for its delivery."""
         if self._session is not None and not self._nested:
-            self._session.leave()
+            self._session._close()
 
     def deliver(self, timeout: float | None = None, *, last: bool = False) -> None:
         """Wait until what was said is out, `shutdown_timeout` at most: the worker may end without a word.
@@ -93,7 +100,7 @@ class JobRun:
         try:
             (self._client.close if last else self._client.flush)(seconds)
         except Exception as error:  # noqa: BLE001  (the edge: the job has done its work)
-            self._client.notices.warning("what a job said could not be flushed", error=error)
+            self._client._pipeline.log.warning("what a job said could not be flushed", error=error)
 
     def _in_vain(self) -> bool:
         """The endpoint is known to take nothing now: no job waits for it, a thread tries on."""

@@ -1,4 +1,4 @@
 """What is read from a request: its headers, page, address, signed-in user and identity links.
 
-Must not know a framework, cookies that are set, or what handlers record.
+Must not know frameworks, cookies that are set, or what handlers record.
 """

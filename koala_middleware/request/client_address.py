@@ -1,6 +1,6 @@
-"""The visitor's address: the connection's peer, or what a proxy that the site trusts says of it.
+"""The visitor's IP address: the connection's peer, or what a trusted proxy reports.
 
-X-Forwarded-For is a list that anybody can begin, so it is read from its end, and only behind trusted proxies.
+Anybody can begin an X-Forwarded-For list, so it is read from its end, and only behind trusted proxies.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from koala_middleware.config.validators import Network
 from koala_middleware.request.head import RequestHead
 
-_LONGEST_LIST = 32  # proxies; nobody has more, and the list is the sender's to write
+_LONGEST_LIST = 32  # proxies; nobody has more, and the sender may write as many as it likes
 
 
 def visitor_address(head: RequestHead, trusted_proxies: Sequence[Network]) -> str | None:
-    """The nearest address that is no trusted proxy's; None where there is none, as on a unix socket.
+    """The nearest address that does not belong to a trusted proxy; None if there is none, as on a unix socket.
 
-    Source: RFC 7239 section 7.4 and the practice of X-Forwarded-For: each proxy appends whom it heard from.
+    Source: RFC 7239 section 7.4; with X-Forwarded-For, each proxy appends the address of its client.
     """
     address = _address(head.peer or "")
-    heard = (head.header("x-forwarded-for") or "").split(",")[-_LONGEST_LIST:] if trusted_proxies else []
-    while heard and (address is None or _trusted(address, trusted_proxies)):
-        nearer = _address(heard.pop().strip())
+    forwarded = (head.header("x-forwarded-for") or "").split(",")[-_LONGEST_LIST:] if trusted_proxies else []
+    while forwarded and (address is None or _trusted(address, trusted_proxies)):
+        nearer = _address(forwarded.pop().strip())
         if nearer is None:
             break
         address = nearer

@@ -1,12 +1,12 @@
-"""All cookies of a request by name. Must not know which of them is ours: `identity.cookie` reads that one."""
+"""All cookies of a request by name. Must not know which of them is ours: `identity.cookie` reads it."""
 
 from __future__ import annotations
 
 
 def read_cookies(header: str) -> dict[str, str]:
-    """All cookies of a Cookie header by name, as sent: nothing is percent-decoded. The first of a name wins.
+    """The cookies of a Cookie header by name, as sent (not percent-decoded). The first of a name wins.
 
-    Never raises: what is no `name=value` is left out.
+    Never raises: anything but `name=value` is left out.
     """
     cookies: dict[str, str] = {}
     for pair in header.split(";"):

@@ -1,7 +1,6 @@
-"""What the exchange asks of a request: method, path, headers and cookies, as ASGI and WSGI hold them.
+"""A request's head: method, path, headers and cookies, as ASGI and WSGI hold them.
 
-Translates and nothing else: every decision is the exchange's. Never touches body or session, and of users only
-sees whom the app has found out already.
+Only translates. Never reads the body or the session, and knows a user only if the app has already loaded one.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from koala_middleware.request.cookies import read_cookies
 
 
 class RequestHead(Protocol):
-    """A request without its body. What `consent` functions and `page` contexts are given.
+    """A request without its body. The argument of `consent` functions.
 
-    `header("Sec-GPC")` takes a name in any case, joins several fields with `", "` and answers None for none.
-    `cookies` maps every cookie's name to its value as sent; `cookie_header()` is all of them, raw.
+    `header("Sec-GPC")` takes a name in any case, joins several fields with `", "`, and returns None for none.
+    `cookies` maps each cookie's name to its value as sent; `cookie_header()` returns all of them, raw.
     """
 
     @property
@@ -34,24 +33,20 @@ class RequestHead(Protocol):
     def cookies(self) -> Mapping[str, str]: ...
     @property
     def user(self) -> object:
-        """Who is signed in, if the app itself has found that out; else None. Never finds out."""
+        """The signed-in user if the app has already loaded it; else None. Never loads one."""
 
     def header(self, name: str) -> str | None: ...
     def cookie_header(self) -> str: ...
 
 
 class AsgiHead:
-    """A request as ASGI's connection scope.
-
-    Args:
-        path: As the server gave it, where the app may have assigned another one since; else the scope's.
-    """
+    """A request as ASGI's connection scope."""
 
     __slots__ = ("_fields", "_scope", "path")
 
-    def __init__(self, scope: MutableMapping[str, Any], path: str | None = None) -> None:
+    def __init__(self, scope: MutableMapping[str, Any]) -> None:
         self._scope = scope
-        self.path = str(scope["path"]) if path is None else path
+        self.path: str = scope.get("path", "/")  # read now: routers (Litestar's) may change it
         self._fields: dict[bytes, bytes] | None = None
 
     @property
@@ -64,7 +59,7 @@ class AsgiHead:
 
     @property
     def user(self) -> object:
-        return self._scope.get("user")  # Starlette's AuthenticationMiddleware puts it there
+        return self._scope.get("user")  # set by Starlette's AuthenticationMiddleware
 
     @property
     def query(self) -> str:
@@ -77,7 +72,6 @@ class AsgiHead:
         return client[0] if client else None
 
     def header(self, name: str) -> str | None:
-        # Gathered when first asked for: an exchange that says something asks five times, one that says nothing never.
         if self._fields is None:
             self._fields = _by_name(self._scope.get("headers", ()))
         found = self._fields.get(_field(name))
@@ -88,30 +82,24 @@ class AsgiHead:
         return read_cookies(self.cookie_header())
 
     def cookie_header(self) -> str:
-        return asgi_cookies(self._scope)
+        # HTTP/2 clients may send several fields. ASGI servers pass each on, with its name in lower case.
+        found: bytes = b""
+        for name, value in self._scope.get("headers", ()):
+            if name == b"cookie":
+                found = found + b"; " + value if found else value
+        return found.decode("latin-1")
 
 
-def asgi_cookies(scope: MutableMapping[str, Any]) -> str:
-    """All cookies of a scope, raw."""
-    # HTTP/2 clients send several; ASGI servers pass each, their names in lower case. A plain loop: worth
-    # 0.3 µs, a fifteenth of an exchange, over a comprehension.
-    found: bytes = b""
-    for name, value in scope.get("headers", ()):
-        if name == b"cookie":
-            found = found + b"; " + value if found else value
-    return found.decode("latin-1")
-
-
-@lru_cache(maxsize=128)  # the same few are asked for: worth 1.5 µs a request that says something
+@lru_cache(maxsize=128)  # saves 1.5 µs of a request that records something
 def _field(header: str) -> bytes:
     return header.lower().encode("latin-1", "replace")
 
 
 def _by_name(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Each header's value by its name in lower case, as ASGI's servers send names."""
+    """Each header's value by its lower-case name."""
     pairs = list(fields)
     by_name = dict(pairs)
-    # Joining takes 1.5 µs, half of what reading the head of a request that says something costs, and few need it.
+    # Few requests need joining, which costs 1.5 µs, half of reading a head.
     return by_name if len(by_name) == len(pairs) and all(map(bytes.islower, by_name)) else _joined(pairs)
 
 
@@ -124,7 +112,7 @@ def _joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 class WsgiHead:
-    """A request as WSGI's environ, which is also what Django's `request.META` holds under ASGI."""
+    """A request as WSGI's environ, which Django's `request.META` resembles under ASGI, too."""
 
     __slots__ = ("_environ",)
 
@@ -141,7 +129,7 @@ class WsgiHead:
 
     @property
     def path(self) -> str:
-        # WSGI passes the path's bytes as latin-1 text (PEP 3333); what they mean is UTF-8.
+        # WSGI decodes the path's bytes as latin-1 (PEP 3333); they are UTF-8.
         raw: str = self._environ.get("SCRIPT_NAME", "") + self._environ.get("PATH_INFO", "")
         return raw.encode("latin-1", "replace").decode("utf-8", "replace") or "/"
 
@@ -166,14 +154,9 @@ class WsgiHead:
         return read_cookies(self.cookie_header())
 
     def cookie_header(self) -> str:
-        return wsgi_cookies(self._environ)
+        return str(self._environ.get("HTTP_COOKIE", ""))
 
 
 @lru_cache(maxsize=128)
 def _variable(header: str) -> str:
     return "HTTP_" + header.upper().replace("-", "_")
-
-
-def wsgi_cookies(environ: Mapping[str, Any]) -> str:
-    """All cookies of an environ, raw."""
-    return str(environ.get("HTTP_COOKIE", ""))

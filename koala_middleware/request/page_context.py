@@ -1,7 +1,7 @@
-"""What a request tells about the page: where it is, where the visitor came from, which campaign brought them.
+"""The page of a request: its URL, its referrer, its campaign, and the browser's language.
 
-Pure functions of the request's words. Everything in it is whatever its sender likes: it is cut, checked and
-quoted, and nothing here raises. Knows no settings, no cookies and no people.
+Pure functions of header values. Senders may write anything into those, so every value is cut, checked and quoted,
+and nothing here raises. Must not know settings, cookies or people.
 """
 
 from __future__ import annotations
@@ -12,12 +12,9 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
-from werkzeug.datastructures import LanguageAccept
-from werkzeug.http import parse_accept_header
-
 from koala_middleware.request.link_identity import without_identity
 
-# Characters of what a request says; browsers and proxies end in the same region.
+# Characters; browsers and proxies have similar limits.
 LONGEST_PATH = 2_048
 LONGEST_QUERY = 4_096
 LONGEST_HEADER = 512
@@ -33,17 +30,17 @@ _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _UTM_NAMES = ("source", "medium", "campaign", "term", "content")
 
 
-def whereabouts(
+def page_and_campaign(
     scheme: str, host: str, path: str, query: str, referrer: str, *, with_query: bool = False
 ) -> dict[str, Any]:
-    """Where the visitor is, and what brought them: `{"page", "campaign"}`, what there is. Arguments as for `page`."""
-    here = page(scheme, host, path, query, referrer, with_query=with_query)
-    return _present(page=here, campaign=campaign(here["utm"]))
+    """`{"page": …, "campaign": …}` without empty ones. Arguments as for `page`."""
+    visited = page(scheme, host, path, query, referrer, with_query=with_query)
+    return _without_empty(page=visited, campaign=campaign(visited["utm"]))
 
 
-def agent(user_agent: str, accept_language: str) -> dict[str, Any]:
-    """What speaks for the visitor: `{"userAgent", "locale"}`, what there is."""
-    return _present(userAgent=_line(user_agent), locale=locale(accept_language))
+def browser(user_agent: str, accept_language: str) -> dict[str, Any]:
+    """`{"userAgent": …, "locale": …}` without empty ones."""
+    return _without_empty(userAgent=_printable(user_agent), locale=locale(accept_language))
 
 
 def page(
@@ -57,13 +54,13 @@ def page(
 ) -> dict[str, Any]:
     """A page as the browser SDK describes it: `{path, url, host, referrer, title, utm}`.
 
-    The title is only known in the browser, so it is empty. A host that is none leaves `host` and `url` empty.
+    Only the browser knows the title, so it is empty. An invalid host leaves `host` and `url` empty.
 
     Args:
-        path: Decoded, as servers give it: `"/café"`; comes back as in a browser's address, `"/caf%C3%A9"`.
-        query: As it came, still quoted.
+        path: Decoded, as servers give it: `"/café"`; returned as in a browser's address bar, `"/caf%C3%A9"`.
+        query: As sent, still quoted.
         referrer: The Referer header.
-        with_query: Whether `url` and `referrer` keep their query, less what identifies the visitor.
+        with_query: Whether `url` and `referrer` keep their query, without parameters that identify the visitor.
     """
     host = host.lower()
     if _HOST.fullmatch(host) is None:
@@ -85,34 +82,38 @@ def page(
 def utm(query: str) -> dict[str, str]:
     """The query's campaign parameters without their `utm_`: `{"source": "news", "campaign": "spring"}`.
 
-    `utm_id` is none of them: links carry an email there.
+    Without `utm_id`, where links carry an email.
     """
     if "utm_" not in query:
         return {}
     given = dict(parse_qsl(query[:LONGEST_QUERY], errors="replace"))
-    found = {name: _line(given.get(f"utm_{name}"))[:_LONGEST_VALUE] for name in _UTM_NAMES}
+    found = {name: _printable(given.get(f"utm_{name}"))[:_LONGEST_VALUE] for name in _UTM_NAMES}
     return {name: value for name, value in found.items() if value}
 
 
 def campaign(utm: Mapping[str, str]) -> dict[str, str]:
-    """The same as an entry's context names it: the campaign's own name is its `name`."""
+    """The same as an entry's context spells it: the campaign's own name is its `name`."""
     return {"name" if name == "campaign" else name: value for name, value in utm.items()}
 
 
 def locale(accept_language: str | None) -> str | None:
-    """The language the visitor likes best, `"en-GB"`; None where the header names none."""
+    """The visitor's preferred language, `"en-GB"`; None if the header names none."""
     return _best_language((accept_language or "")[:LONGEST_HEADER])
 
 
 @lru_cache(maxsize=256)  # browsers send the same few
 def _best_language(header: str) -> str | None:
+    # Loaded by cookie.preload(): importing the package loads no framework.
+    from werkzeug.datastructures import LanguageAccept  # noqa: PLC0415
+    from werkzeug.http import parse_accept_header  # noqa: PLC0415
+
     accepted = parse_accept_header(header, LanguageAccept)
-    liked = (language for language, quality in accepted if quality > 0 and _LANGUAGE.fullmatch(language))
-    return next(liked, None)
+    wanted = (language for language, quality in accepted if quality > 0 and _LANGUAGE.fullmatch(language))
+    return next(wanted, None)
 
 
 def _referrer(header: str | None, *, with_query: bool) -> str:
-    """The Referer if it is a web page's address: without fragment, password, and by default query."""
+    """The Referer if it is a web page's URL, without fragment, password and, by default, query."""
     try:
         parts = urlsplit((header or "")[:LONGEST_QUERY])
     except ValueError:
@@ -130,11 +131,11 @@ def _quoted(text: str, longest: int, safe: str) -> str:
     return _CUT_ESCAPE.sub("", quoted)
 
 
-def _line(header: str | None) -> str:
-    """A header's text as one line that can be shown anywhere."""
+def _printable(header: str | None) -> str:
+    """A header's text without control characters."""
     text = (header or "")[:LONGEST_HEADER]
     return text if text.isprintable() else "".join(filter(str.isprintable, text))
 
 
-def _present(**members: Any) -> dict[str, Any]:
+def _without_empty(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value}

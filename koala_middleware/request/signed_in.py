@@ -1,7 +1,7 @@
-"""Who is signed in, as the app's own user object says it, and who of them was identified already.
+"""The signed-in user, for the setting `identify_user`, and who has been identified already.
 
-Only where the site asks for it (`identify_user`). Knows no framework: a user is any object with an email, or
-whatever the site's function makes of it. Never looks a user up.
+Must not know frameworks: a user is any object with an email, or an argument of the site's own function. Never
+loads a user.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-_MOST_REMEMBERED = 10_000  # people and profiles; whoever is forgotten is identified once more
+_MOST_REMEMBERED = 10_000  # pairs of person and profile; a forgotten one is identified once more
 
 
-class SignedIn(NamedTuple):
-    """What a user object says of a person."""
+class SignedInUser(NamedTuple):
+    """A person as their user object describes them."""
 
     email: str
     traits: Mapping[str, Any]
 
 
-class Users:
-    """The people this process has identified by their session.
+class SignedInUsers:
+    """The people whom this process has identified by their session.
 
     Args:
-        identify_user: The setting: True for the user's own `email`, or a function of the user that gives an
+        identify_user: The setting: True for the user's own `email`, or a function of the user that returns an
             email, an email and traits, or None.
     """
 
@@ -32,13 +32,13 @@ class Users:
         self._identify_user = identify_user
         self._identified: OrderedDict[tuple[str, str | None], None] = OrderedDict()
 
-    def read(self, user: object) -> SignedIn | None:
-        """Who this user is; None for an anonymous one. Raises whatever the site's function raises."""
+    def read(self, user: object) -> SignedInUser | None:
+        """The person behind a user object; None for an anonymous one. Raises what the site's function raises."""
         if user is None or not getattr(user, "is_authenticated", True):
             return None
         found = self._identify_user(user) if callable(self._identify_user) else getattr(user, "email", None)
         email, traits = found if isinstance(found, tuple) else (found, {})
-        return SignedIn(email, traits) if email else None
+        return SignedInUser(email, traits) if email else None
 
     def is_first(self, email: str, profile_id: str | None) -> bool:
         """Whether this person was not yet identified under this profile, as far as is remembered."""

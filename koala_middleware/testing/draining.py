@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from time import monotonic
 
-from koala_middleware.client import living_clients
+from koala_middleware.pipeline import all_pipelines
 
 
 def close_clients_of(endpoint: str) -> None:
     """Close every client of this endpoint without waiting, so that the next test does not inherit its entries."""
-    for client in living_clients():
-        if client.config.endpoint == endpoint:
-            client.close(0)
+    for pipeline in all_pipelines():
+        if pipeline.config.endpoint == endpoint:
+            pipeline.delivery.close(0)
 
 
 def drain(timeout: float = 5.0) -> None:
@@ -23,9 +23,9 @@ def drain(timeout: float = 5.0) -> None:
         TimeoutError: entries still wait; says how many, and for which endpoint.
     """
     deadline = monotonic() + timeout
-    for client in living_clients():
-        report = client.flush(max(0.0, deadline - monotonic()))
+    for pipeline in all_pipelines():
+        report = pipeline.delivery.flush(max(0.0, deadline - monotonic()))
         if not report.complete:
             raise TimeoutError(
-                f"after {timeout:g} s, entries still waiting for {client.config.endpoint}: {report.waiting}"
+                f"{report.waiting} entries still wait for {pipeline.config.endpoint} after {timeout:g} s"
             )

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from koala_middleware.client import KoalaClient
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
+from koala_middleware.pipeline import Pipeline
 from koala_middleware.protocol.batches import Batch
 from koala_middleware.protocol.bodies import request_body
 from koala_middleware.testing.recorded import RecordedBatches
@@ -37,12 +37,12 @@ class RecordedDelivery(Delivery):
 @contextmanager
 def recording() -> Iterator[None]:
     """Clients made within this block deliver only to allowed endpoints."""
-    before = KoalaClient.delivered_by
-    KoalaClient.delivered_by = RecordedDelivery
+    before = Pipeline.delivery_class
+    Pipeline.delivery_class = RecordedDelivery
     try:
         yield
     finally:
-        KoalaClient.delivered_by = before
+        Pipeline.delivery_class = before
 
 
 @contextmanager

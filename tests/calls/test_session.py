@@ -29,7 +29,7 @@ def test_what_is_said_of_a_person_is_sent_when_the_block_ends(endpoint: JsonEndp
     with client.person(email="ada@example.com") as person:
         assert koala.email == "ada@example.com"
         koala.track("Invoice Paid", {"total": 7})
-        assert person.has_calls
+        assert person._calls
 
     ((path, body),) = bodies(client, endpoint)
     assert path == "/web/projects/pk_api/batch"
@@ -147,7 +147,7 @@ def test_a_block_ended_in_another_task_than_it_began_in_is_no_error(endpoint: Js
     async def job() -> None:
         session = client.person(email="ada@example.com")
         await asyncio.create_task(session.__aenter__())
-        session.context.track("Done")
+        session._context.track("Done")
         await asyncio.create_task(session.__aexit__(None, None, None))
 
     asyncio.run(job())
@@ -173,7 +173,7 @@ def test_what_a_thread_still_says_after_the_block_goes_out_at_once(
 def test_what_a_thread_says_just_as_the_block_ends_goes_out_at_once(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
     with (
-        just_as(KoalaContext.outlives, lambda: person.track("Report Written")),
+        just_as(KoalaContext._end, lambda: person.track("Report Written")),
         client.person(profile_id="p-1") as person,
     ):
         pass

@@ -62,7 +62,7 @@ def test_without_receipts_in_time_the_exit_status_is_1(
 
 @pytest.mark.parametrize(
     ("emails", "message"),
-    [(["ada@example.com"], "check KOALA_SECRET_API_KEY"), (["ada"], "number 1 of 1 is none")],
+    [(["ada@example.com"], "check KOALA_SECRET_API_KEY"), (["ada"], "number 1 of 1 is invalid")],
 )
 def test_errors_are_one_line_without_the_secret(
     endpoint: JsonEndpoint, emails: list[str], message: str, capsys: pytest.CaptureFixture[str]

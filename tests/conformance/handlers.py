@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from koala_middleware import koala
 from koala_middleware.calls.context import KoalaContext
-from koala_middleware.client import living_clients
+from koala_middleware.pipeline import all_pipelines
 
 Headers = list[tuple[str, str]]
 
@@ -206,17 +206,17 @@ def after_the_response(request: Request) -> Reply:
 def drained(request: Request) -> Reply:
     """Answers when all that was said before has been delivered, or the time for it is over."""
     endpoint, within = request.headers.get("X-Endpoint"), float(request.headers.get("X-Within", "5"))
-    for client in living_clients():
-        if client.config.endpoint == endpoint:
-            client.flush(within)
+    for pipeline in all_pipelines():
+        if pipeline.config.endpoint == endpoint:
+            pipeline.delivery.flush(within)
     return Reply()
 
 
 def over(request: Request) -> Reply:
     """The test is over: what still waits for its endpoint is given up, or would reach whose test has that port next."""
-    for client in living_clients():
-        if client.config.endpoint == request.headers.get("X-Endpoint"):
-            client.close(0)
+    for pipeline in all_pipelines():
+        if pipeline.config.endpoint == request.headers.get("X-Endpoint"):
+            pipeline.delivery.close(0)
     return Reply()
 
 

@@ -149,7 +149,7 @@ def test_a_misspelt_setting_is_a_warning_that_names_the_right_one() -> None:
     )
 
     assert check == "koala.W002"
-    assert said.startswith("KOALA_COOKIE_DOMIAN is no setting")
+    assert said.startswith("KOALA_COOKIE_DOMIAN is not a Koala setting")
     assert hint == "Did you mean KOALA_COOKIE_DOMAIN?"
 
 

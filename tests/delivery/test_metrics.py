@@ -40,7 +40,7 @@ def delivery(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> Delivery
 def test_a_client_tells_its_deliverys_health(defaults: dict[str, Any], batch: MakeBatch) -> None:
     with closing(KoalaClient(**{**defaults, "endpoint": "http://127.0.0.1:9"})) as client:
         assert client.health().state == "idle"
-        client.delivery.put(batch("ada", 1))
+        client._pipeline.delivery.put(batch("ada", 1))
         client.flush(10)
         assert client.health().state == "outage"
 

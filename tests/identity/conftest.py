@@ -138,7 +138,7 @@ def _finished(coroutine: Awaitable[None]) -> None:
 
 def _client(site: Site, settings: Mapping[str, Any]) -> KoalaClient:
     client = KoalaClient(**settings)
-    client.delivery = site.delivery  # type: ignore[assignment]  # stands in for it
+    client._pipeline.delivery = site.delivery  # type: ignore[assignment]  # stands in for it
     return client
 
 
@@ -214,7 +214,7 @@ def django_site(site: Site, settings: Mapping[str, Any]) -> Call:
     class Middleware(django_middleware.KoalaMiddleware):
         def __init__(self, get_response: Any) -> None:
             super().__init__(get_response)
-            self.client.delivery = site.delivery  # type: ignore[assignment]  # stands in for it
+            self.client._pipeline.delivery = site.delivery  # type: ignore[assignment]  # stands in for it
 
     site_settings = {f"KOALA_{name.upper()}": value for name, value in settings.items()}
     urls = (re_path(".*", view),)

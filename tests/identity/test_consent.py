@@ -80,7 +80,7 @@ def test_clear_on_withdrawal_leaves_visitors_who_consent_and_those_without_a_coo
     assert site(consent=lambda _: "none", clear_on_withdrawal=True).get().set_cookies == []
 
 
-def test_the_browsers_own_signal_counts_as_none_where_it_is_honoured(site: Site) -> None:
+def test_the_browsers_own_signal_counts_as_none_where_it_is_honored(site: Site) -> None:
     site.handler = log_in
 
     assert site(honor_gpc=True).get(sec_gpc="1").set_cookies == []

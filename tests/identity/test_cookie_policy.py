@@ -8,9 +8,9 @@ import pytest
 
 from koala_middleware.identity.cookie_policy import (
     RequestKind,
-    caching,
-    excluded,
-    final,
+    cacheability,
+    is_excluded,
+    is_final,
     may_mint,
     request_kind,
 )
@@ -130,61 +130,61 @@ def test_every_kind_of_request_is_decided() -> None:
 
 
 CACHING: dict[str, tuple[str, str]] = {
-    "nothing said": ("", "unsaid"),
-    "private": ("cache-control: private", "kept private"),
-    "no-store": ("cache-control: no-store", "kept private"),
-    "private with a lifetime": ("cache-control: max-age=60, private", "kept private"),
-    "in upper case": ("cache-control: PRIVATE, MAX-AGE=60", "kept private"),
-    "private in a second field": ("cache-control: max-age=60 | cache-control: private", "kept private"),
+    "nothing said": ("", "unspecified"),
+    "private": ("cache-control: private", "private"),
+    "no-store": ("cache-control: no-store", "private"),
+    "private with a lifetime": ("cache-control: max-age=60, private", "private"),
+    "in upper case": ("cache-control: PRIVATE, MAX-AGE=60", "private"),
+    "private in a second field": ("cache-control: max-age=60 | cache-control: private", "private"),
     "what Django's never_cache says": (
         "cache-control: max-age=0, no-cache, no-store, must-revalidate, private"
         " | expires: Thu, 01 Jan 1970 00:00:00 GMT",
-        "kept private",
+        "private",
     ),
-    "no-store against public": ("cache-control: public, no-store", "kept private"),
-    "public": ("cache-control: public", "may be shared"),
-    "public without a lifetime": ("cache-control: public, max-age=0", "may be shared"),
-    "public against private": ("cache-control: public, private", "may be shared"),
-    "s-maxage": ("cache-control: s-maxage=60", "may be shared"),
-    "s-maxage of nothing": ("cache-control: s-maxage=0", "may be shared"),
-    "s-maxage against private": ("cache-control: private, s-maxage=60", "may be shared"),
-    "max-age": ("cache-control: max-age=60", "may be shared"),
-    "max-age in quotes": ('cache-control: max-age="60"', "may be shared"),
-    "max-age with blanks": ("cache-control: max-age = 60", "may be shared"),
-    "max-age with zeros in front": ("cache-control: max-age=0060", "may be shared"),
-    "max-age said twice": ("cache-control: max-age=0, max-age=60", "may be shared"),
+    "no-store against public": ("cache-control: public, no-store", "private"),
+    "public": ("cache-control: public", "shared"),
+    "public without a lifetime": ("cache-control: public, max-age=0", "shared"),
+    "public against private": ("cache-control: public, private", "shared"),
+    "s-maxage": ("cache-control: s-maxage=60", "shared"),
+    "s-maxage of nothing": ("cache-control: s-maxage=0", "shared"),
+    "s-maxage against private": ("cache-control: private, s-maxage=60", "shared"),
+    "max-age": ("cache-control: max-age=60", "shared"),
+    "max-age in quotes": ('cache-control: max-age="60"', "shared"),
+    "max-age with blanks": ("cache-control: max-age = 60", "shared"),
+    "max-age with zeros in front": ("cache-control: max-age=0060", "shared"),
+    "max-age said twice": ("cache-control: max-age=0, max-age=60", "shared"),
     "private but for some fields": (
         'cache-control: private="x-token, set-cookie", max-age=60',
-        "may be shared",
+        "shared",
     ),
     "a lifetime in a second field": (
         "cache-control: no-transform | cache-control: max-age=60",
-        "may be shared",
+        "shared",
     ),
-    "a date ahead": ("expires: Thu, 01 Jan 2099 00:00:00 GMT", "may be shared"),
+    "a date ahead": ("expires: Thu, 01 Jan 2099 00:00:00 GMT", "shared"),
     "a date ahead beside no-cache": (
         "cache-control: no-cache | expires: Thu, 01 Jan 2099 00:00:00 GMT",
-        "may be shared",
+        "shared",
     ),
-    "a lifetime for a CDN": ("cache-control: private | cdn-cache-control: max-age=60", "may be shared"),
+    "a lifetime for a CDN": ("cache-control: private | cdn-cache-control: max-age=60", "shared"),
     "a lifetime for one CDN": (
         "cache-control: no-store | cloudflare-cdn-cache-control: max-age=60",
-        "may be shared",
+        "shared",
     ),
-    "a lifetime for a surrogate": ('surrogate-control: content="ESI/1.0";max-age=60', "may be shared"),
-    "a lifetime for nginx": ("cache-control: private | x-accel-expires: 60", "may be shared"),
-    "a time for nginx": ("x-accel-expires: @1893456000", "may be shared"),
-    "no lifetime for nginx": ("cache-control: private | x-accel-expires: 0", "kept private"),
-    "no lifetime for a CDN": ("cache-control: private | cdn-cache-control: no-store", "kept private"),
-    "no-cache": ("cache-control: no-cache", "unsaid"),
-    "max-age=0": ("cache-control: max-age=0, must-revalidate", "unsaid"),
-    "a negative max-age": ("cache-control: max-age=-0", "unsaid"),
-    "a max-age that is none": ("cache-control: max-age=soon", "unsaid"),
-    "a date behind": ("expires: Thu, 01 Jan 1970 00:00:00 GMT", "unsaid"),
-    "a date that is none": ("expires: 0", "unsaid"),
-    "a word within a value": ('cache-control: note="private, public"', "unsaid"),
-    "a word within a word": ("cache-control: x-private, not-public, my-max-age=60", "unsaid"),
-    "nonsense": ('cache-control: ,,;=", =a, "', "unsaid"),
+    "a lifetime for a surrogate": ('surrogate-control: content="ESI/1.0";max-age=60', "shared"),
+    "a lifetime for nginx": ("cache-control: private | x-accel-expires: 60", "shared"),
+    "a time for nginx": ("x-accel-expires: @1893456000", "shared"),
+    "no lifetime for nginx": ("cache-control: private | x-accel-expires: 0", "private"),
+    "no lifetime for a CDN": ("cache-control: private | cdn-cache-control: no-store", "private"),
+    "no-cache": ("cache-control: no-cache", "unspecified"),
+    "max-age=0": ("cache-control: max-age=0, must-revalidate", "unspecified"),
+    "a negative max-age": ("cache-control: max-age=-0", "unspecified"),
+    "a max-age that is none": ("cache-control: max-age=soon", "unspecified"),
+    "a date behind": ("expires: Thu, 01 Jan 1970 00:00:00 GMT", "unspecified"),
+    "a date that is none": ("expires: 0", "unspecified"),
+    "a word within a value": ('cache-control: note="private, public"', "unspecified"),
+    "a word within a word": ("cache-control: x-private, not-public, my-max-age=60", "unspecified"),
+    "nonsense": ('cache-control: ,,;=", =a, "', "unspecified"),
 }
 
 
@@ -195,7 +195,7 @@ def values(lines: str) -> Any:
 
 @pytest.mark.parametrize(("lines", "expected"), CACHING.values(), ids=CACHING.keys())
 def test_a_shared_cache_may_keep(lines: str, expected: str) -> None:
-    assert caching(values(lines)) == expected
+    assert cacheability(values(lines)) == expected
 
 
 @pytest.mark.parametrize(("lines", "expected"), CACHING.values(), ids=CACHING.keys())
@@ -209,10 +209,10 @@ def test_the_cookie_follows_what_caches_may_do(site: Site, lines: str, expected:
 
     answer = site.get()
 
-    assert len(answer.set_cookies) == (0 if expected == "may be shared" else 1)
-    assert caching(answer.values) == ("may be shared" if expected == "may be shared" else "kept private")
+    assert len(answer.set_cookies) == (0 if expected == "shared" else 1)
+    assert cacheability(answer.values) == ("shared" if expected == "shared" else "private")
     said = [value for name, value in fields if name == "cache-control"]
-    if expected != "unsaid":
+    if expected != "unspecified":
         assert answer.values("cache-control") == said
     else:
         assert answer.values("cache-control") == [", ".join([*said, "private"])]
@@ -243,7 +243,7 @@ def test_a_confirmation_of_a_caches_copy_carries_none(site: Site) -> None:
 
 
 def test_interim_answers_are_not_the_visitors() -> None:
-    assert [final(status) for status in (0, 101, 103, 200, 304)] == [False, False, False, True, False]
+    assert [is_final(status) for status in (0, 101, 103, 200, 304)] == [False, False, False, True, False]
 
 
 PATHS: list[tuple[str, bool]] = [
@@ -261,7 +261,7 @@ PATHS: list[tuple[str, bool]] = [
 @pytest.mark.parametrize(("path", "expected"), PATHS)
 def test_exclude_paths(site: Site, path: str, expected: bool) -> None:
     patterns = ("/health", "/static/*", "/prüfung")
-    assert excluded(path, patterns) is expected
+    assert is_excluded(path, patterns) is expected
 
     answer = site(exclude_paths=patterns).get(path)
 

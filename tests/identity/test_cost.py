@@ -1,6 +1,6 @@
-"""What an exchange costs, counted rather than timed, so that a busy machine says the same as an idle one.
+"""What an exchange costs, counted rather than timed, so that a busy machine gives the same result as an idle one.
 
-How many microseconds that is, beside peers: `make bench`.
+`make bench` measures it in microseconds, beside peers.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ BROUGHT = {
 MOST_CALLS = 20
 
 
-def test_an_exchange_that_says_nothing_enters_few_functions(site: Site) -> None:
+def test_an_exchange_without_calls_enters_few_functions(site: Site) -> None:
     site.get(**BROUGHT)  # first use builds what is built once
 
     with functions_entered() as entered:
         site.get(**BROUGHT)
 
-    # Sent by this test's own override_settings, to every middleware alive; no exchange.
+    # Sent by this test's own override_settings to every living middleware.
     entered.pop("KoalaMiddleware._setting_changed", None)
     assert entered.total() <= MOST_CALLS, entered
 
 
 @pytest.mark.parametrize("cookie", [BROUGHT, {}], ids=["known", "new"])
-@pytest.mark.parametrize("tracks", [False, True], ids=["says nothing", "tracks"])
+@pytest.mark.parametrize("tracks", [False, True], ids=["records nothing", "tracks"])
 def test_nothing_of_an_exchange_is_left_to_the_garbage_collector(
     site: Site, cookie: dict[str, str], tracks: bool
 ) -> None:
-    """Requests and responses that hold each other in a circle would stay in memory until it runs."""
+    """Requests and responses that refer to each other in a cycle would stay in memory until it runs."""
     site.handler = lambda koala: koala.track("Seen") if tracks else None
     site.get(**cookie)
     gc.collect()
@@ -57,5 +57,5 @@ def test_nothing_of_an_exchange_is_left_to_the_garbage_collector(
 
 
 def _ours() -> int:
-    # Not all garbage counts: what other tests' threads leave in this process is not an exchange's.
+    # Only these: other tests' threads leave garbage in this process, too.
     return sum(issubclass(type(living), Exchange | KoalaContext) for living in gc.get_objects())

@@ -167,7 +167,7 @@ def test_what_a_thread_says_just_as_the_exchange_ends_is_not_lost(site: Site) ->
     kept: list[KoalaContext] = []
     site.handler = kept.append
 
-    with just_as(KoalaContext.outlives, lambda: kept[0].track("Said")):
+    with just_as(KoalaContext._end, lambda: kept[0].track("Said")):
         site.get(**BROUGHT)
 
     assert site.delivery.said == [(ID, None, ["Said"])]

@@ -21,8 +21,8 @@ class Out:
         self.bodies: list[dict[str, Any]] = []
         self.dropped: dict[str, int] = {}
         self.client = KoalaClient(public_api_key=f"pk_{uuid4().hex}", **settings)  # its own counts
-        monkeypatch.setattr(self.client.delivery, "put", self._put)
-        monkeypatch.setattr(self.client.delivery, "dropped", self._drop)
+        monkeypatch.setattr(self.client._pipeline.delivery, "put", self._put)
+        monkeypatch.setattr(self.client._pipeline.delivery, "dropped", self._drop)
 
     def _put(self, batch: Batch) -> None:
         self.bodies.append(json.loads(request_body(batch)))

@@ -21,7 +21,7 @@ import pytest
 
 import koala_middleware
 from koala_middleware import KoalaClient
-from koala_middleware.calls.catalogue import catalogue
+from koala_middleware.calls.catalog import catalog
 from koala_middleware.cli.main import _parser
 from koala_middleware.testing.recorder import recording
 
@@ -80,7 +80,7 @@ def test_the_python_examples_of_a_page_run_in_order(page: Path, monkeypatch: pyt
                     # Its own lines of the page, for tracebacks.
                     exec(compile("\n" * block.line + block.code, page, "exec"), names)
     finally:
-        catalogue.clear()
+        catalog.clear()
 
 
 @pytest.mark.parametrize("page", pages_with("sh"), ids=name)

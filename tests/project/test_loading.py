@@ -58,7 +58,7 @@ def test_an_adapter_loads_no_framework_but_its_own_and_no_http_client(module: st
         ("KoalaConfig", "config.settings"),
         ("KoalaConfigError", "errors"),
         ("KoalaContext", "calls.context"),
-        ("koala", "calls.current"),
+        ("koala", "calls.local_proxy"),
     ],
 )
 def test_public_names_are_loaded_when_asked_for(name: str, home: str) -> None:

@@ -50,7 +50,7 @@ def visit(monkeypatch: pytest.MonkeyPatch) -> Open:
         def put(batch: Batch) -> None:
             bodies.append(json.loads(request_body(batch)))
 
-        monkeypatch.setattr(client.delivery, "put", put)
+        monkeypatch.setattr(client._pipeline.delivery, "put", put)
         browser = Client(KoalaMiddleware(app, client=client))
         browser.get(
             path, base_url="http://www.example.com", headers=headers or {}, environ_base={"REMOTE_ADDR": peer}
@@ -153,7 +153,7 @@ def test_a_head_that_cannot_be_read_costs_no_entry_and_no_handler_an_exception(
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError
 
-    monkeypatch.setattr("koala_middleware.request.entry_context.told_by", broken)
+    monkeypatch.setattr("koala_middleware.request.entry_context.entry_context", broken)
     context = only(only(visit("/track"))["events"])["context"]
     assert list(context) == ["library"]
     context = only(only(visit("/fail", on_error="tag"))["events"])["context"]

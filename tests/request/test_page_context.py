@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from koala_middleware.payload.values.cleaner import plain
-from koala_middleware.request.entry_context import told_by
+from koala_middleware.request.entry_context import entry_context
 from koala_middleware.request.head import AsgiHead
 from koala_middleware.request.page_context import campaign, locale, page, utm
 
@@ -24,7 +24,7 @@ def head(query: str = "", **headers: str) -> AsgiHead:
 
 
 def told(request: AsgiHead, host: str, *, with_query: bool = False) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads(told_by(request, host, plain, with_query=with_query))
+    about: dict[str, Any] = json.loads(entry_context(request, host, plain, with_query=with_query))
     assert about.pop("library")["name"] == "koala_middleware"
     return about
 

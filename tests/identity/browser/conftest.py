@@ -103,7 +103,7 @@ def served(app: Any, **options: Any) -> Iterator[int]:
 def site_with(certificate: Path, **settings: Any) -> Iterator[Site]:
     client = KoalaClient(public_api_key="pk_browser", **settings)
     site = Site({})
-    client.delivery = site.delivery  # type: ignore[assignment]  # stands in for it
+    client._pipeline.delivery = site.delivery  # type: ignore[assignment]  # stands in for it
     app = KoalaMiddleware(site, client)
     with ExitStack() as stack:
         site.ports["http"] = stack.enter_context(served(app))

@@ -1,4 +1,4 @@
-"""The event catalogue: events declared as classes, checked at the call in development, counted in production."""
+"""The event catalog: events declared as classes, checked at the call in development, counted in production."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from koala_middleware import KoalaClient, koala_event
-from koala_middleware.calls.catalogue import catalogue
+from koala_middleware.calls.catalog import catalog
 from koala_middleware.payload.drafts import Call
 
 
@@ -32,24 +32,24 @@ class OrderPlaced(BaseModel):
     currency: str = Field(serialization_alias="currencyCode", default="EUR")
 
 
-DECLARED = dict(catalogue)
-catalogue.clear()
+DECLARED = dict(catalog)
+catalog.clear()
 
 
 @pytest.fixture(autouse=True)
-def own_catalogue() -> Iterator[None]:
+def own_catalog() -> Iterator[None]:
     """Within a test these events are declared, and after it none is."""
-    catalogue.update(DECLARED)
+    catalog.update(DECLARED)
     yield
-    catalogue.clear()
+    catalog.clear()
 
 
 def said(event: Any, *arguments: Any, strict: bool = True, **keywords: Any) -> Call:
     """What `track` takes down of such a call."""
     client = KoalaClient(public_api_key="pk_1", delivery="off", strict_events=strict)
     session = client.person(email="ada@example.com")
-    session.context.track(event, *arguments, **keywords)
-    (call,) = session.context.take()
+    session._context.track(event, *arguments, **keywords)
+    (call,) = session._context._take()
     return call
 
 
@@ -74,9 +74,9 @@ def test_message_id_sent_at_and_context_go_with_an_instance_as_with_a_name() -> 
 def test_a_company_takes_an_instance_too() -> None:
     client = KoalaClient(public_api_key="pk_1", delivery="off")
     session = client.account(domain="example.com")
-    session.begin().track(SignedUp(plan="pro"))
+    session._open().track(SignedUp(plan="pro"))
 
-    assert session.context.take()[0].name == "Signed Up"
+    assert session._context._take()[0].name == "Signed Up"
 
 
 def test_what_is_changed_after_the_call_does_not_change_what_was_said() -> None:
@@ -110,7 +110,7 @@ FAULTS = [
     ),
     pytest.param(
         (changed(OrderPlaced(total=Decimal(1))),),
-        '"Order Placed" was changed to what its model does not take',
+        '"Order Placed" was changed to a value that its model does not accept',
         id="a model changed since",
     ),
     pytest.param(("Signed Up", {"seats": 3}), '"Signed Up" lacks plan', id="by name, a field missing"),
@@ -151,11 +151,11 @@ def test_in_production_the_event_is_sent_and_the_fault_is_said_once_and_counted(
     client = KoalaClient(public_api_key="pk_1", delivery="off")
     session = client.person(email="ada@example.com")
     for _ in range(3):
-        session.context.track(*arguments)
+        session._context.track(*arguments)
 
-    assert len(session.context.take()) == 3
+    assert len(session._context._take()) == 3
     assert [fault in record.message for record in caplog.records] == [True]
-    assert list(client.notices.counts.values()) == [3]
+    assert list(client._pipeline.log.counts.values()) == [3]
     assert "secret@example.com" not in caplog.text
 
 
@@ -172,8 +172,8 @@ def test_in_production_it_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
-def test_without_a_catalogue_every_name_is_free() -> None:
-    catalogue.clear()
+def test_without_a_catalog_every_name_is_free() -> None:
+    catalog.clear()
 
     assert said("Anything").name == "Anything"
 
@@ -215,11 +215,11 @@ def test_a_name_has_to_be_given() -> None:
         koala_event(SignedUp)  # type: ignore[arg-type]  # the wrong call
 
 
-def test_a_catalogue_of_models_needs_no_extra_and_no_pydantic_is_loaded_for_names() -> None:
+def test_a_catalog_of_models_needs_no_extra_and_no_pydantic_is_loaded_for_names() -> None:
     """Run apart: here both are loaded."""
     code = (
         "import sys; from koala_middleware import KoalaClient, koala_event\n"
-        "context = KoalaClient(public_api_key='pk_1', delivery='off').person(email='a@b.c').context\n"
+        "context = KoalaClient(public_api_key='pk_1', delivery='off').person(email='a@b.c')._context\n"
         "context.track('Anything')\n"
         "assert not {'pydantic', 'typeguard'} & set(sys.modules)"
     )

@@ -1,6 +1,6 @@
-"""The event catalogue: events declared once as classes, and whether what is said is like its declaration.
+"""The event catalog: events declared once as classes, and checks of recorded events against them.
 
-Knows neither contexts nor settings: what follows from a fault is the caller's. No fault repeats a value.
+Must not know contexts or settings: the caller decides what follows from a fault. No fault shows a value.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class ModelEvent(Protocol):
 EventObject = DataclassEvent | ModelEvent
 
 
-class Fault(Protocol):
-    """Told what is unlike its declaration. What is not `counted` matters in development alone."""
+class ReportFault(Protocol):
+    """Called with the difference from a declaration. `counted=False`: it only matters in development."""
 
     def __call__(self, fault: str, *, counted: bool = True) -> None: ...
 
@@ -46,9 +46,9 @@ def koala_event(name: str) -> Callable[[Class], Class]:
     class SignedUp:
         plan: str
     ```
-    Checked are the events given as instances, and those given by a declared name. With
-    `strict_events=True` a fault raises at the call, and so does a name that nobody declares, once there is a
-    catalogue; without, the event is sent, and the fault is counted and said once.
+    Events are checked whether they are given as instances or by a declared name. With `strict_events=True` a
+    fault raises at the call, and so does an undeclared name, once any event is declared. Otherwise the event is
+    sent, and the fault is counted and logged once.
 
     Raises:
         TypeError: the class is neither a dataclass nor a pydantic model.
@@ -66,7 +66,7 @@ def koala_event(name: str) -> Callable[[Class], Class]:
 
 
 class Declaration(ABC):
-    """One event of the catalogue."""
+    """One event of the catalog."""
 
     def __init__(self, name: str, event: type) -> None:
         self.name = name
@@ -74,22 +74,22 @@ class Declaration(ABC):
 
     @abstractmethod
     def read(self, event: Any) -> tuple[dict[str, Any], str]:
-        """An instance's properties, and their fault, empty for none."""
+        """An instance's properties, and their fault; empty for none."""
 
     @abstractmethod
     def fault(self, properties: Properties) -> str:
-        """What is wrong with properties that were given by the event's name; empty for nothing."""
+        """What is wrong with properties that are given with the event's name; empty for nothing."""
 
 
 class _Dataclass(Declaration):
     def __init__(self, name: str, event: type) -> None:
         super().__init__(name, event)
         self._fields = dataclasses.fields(event)
-        self._fits = _type_check()
+        self._has_type = _type_check()
 
     def read(self, event: Any) -> tuple[dict[str, Any], str]:
         properties = {field.name: getattr(event, field.name) for field in self._fields}
-        return properties, self._unfit(properties)
+        return properties, self._type_fault(properties)
 
     def fault(self, properties: Properties) -> str:
         known = {field.name for field in self._fields}
@@ -98,11 +98,11 @@ class _Dataclass(Declaration):
             return f"lacks {', '.join(missing)}"
         if any(name not in known for name in properties):
             return f"has properties beside {', '.join(sorted(known))}"
-        return self._unfit(properties)
+        return self._type_fault(properties)
 
-    def _unfit(self, properties: Properties) -> str:
+    def _type_fault(self, properties: Properties) -> str:
         for name, hint in self._hints.items():
-            if name in properties and not self._fits(value := properties[name], hint):
+            if name in properties and not self._has_type(value := properties[name], hint):
                 return f"has a {type(value).__name__} as {name}, declared {inspect.formatannotation(hint)}"
         return ""
 
@@ -111,20 +111,19 @@ class _Dataclass(Declaration):
         try:
             hints = get_type_hints(self.event)
         except NameError:
-            return {}  # annotated with what only type checkers import: nothing to check against
+            return {}  # annotated with names that only type checkers import
         return {field.name: hints[field.name] for field in self._fields}
 
 
 class _Model(Declaration):
-    """pydantic checks a model when it is made; what was changed since shows when it is dumped."""
+    """pydantic checks a model when it is made; a wrong later change shows when it is dumped."""
 
     def read(self, event: Any) -> tuple[dict[str, Any], str]:
         try:
             return event.model_dump(by_alias=True, warnings="error"), ""
         except Exception:  # noqa: BLE001  (pydantic's errors repeat the values)
-            return event.model_dump(
-                by_alias=True, warnings=False
-            ), "was changed to what its model does not take"
+            properties = event.model_dump(by_alias=True, warnings=False)
+            return properties, "was changed to a value that its model does not accept"
 
     def fault(self, properties: Properties) -> str:
         from pydantic import ValidationError  # noqa: PLC0415  (loaded: the event is one of its models)
@@ -137,12 +136,12 @@ class _Model(Declaration):
         return ""
 
 
-catalogue: dict[str, Declaration] = {}
+catalog: dict[str, Declaration] = {}
 _by_class: dict[type, Declaration] = {}
 
 
-def spoken(event: object, properties: object, fault: Fault) -> tuple[str, dict[str, Any]]:
-    """The name and properties of an event given as an instance; `fault` hears what is unlike its declaration.
+def read_event(event: object, properties: object, report: ReportFault) -> tuple[str, dict[str, Any]]:
+    """The name and properties of an event given as an instance. Reports its fault.
 
     Raises:
         TypeError: its class is not declared, or there are properties beside it.
@@ -155,20 +154,20 @@ def spoken(event: object, properties: object, fault: Fault) -> tuple[str, dict[s
         )
     if properties is not None:
         raise TypeError(f"track() takes no properties beside {type(event).__name__}, which holds its own")
-    read, found = declaration.read(event)
-    if found:
-        fault(f'the event "{declaration.name}" {found}')
-    return declaration.name, read
+    own_properties, fault = declaration.read(event)
+    if fault:
+        report(f'the event "{declaration.name}" {fault}')
+    return declaration.name, own_properties
 
 
-def check_named(name: str, properties: Properties | None, fault: Fault) -> None:
-    """Tell `fault` where an event given by its name is unlike its declaration, or has none."""
-    declaration = catalogue.get(name)
+def check_event(name: str, properties: Properties | None, report: ReportFault) -> None:
+    """Reports how an event given by its name differs from its declaration, or that it has none."""
+    declaration = catalog.get(name)
     if declaration is None:
-        # A site may declare its events one after the other; and a name can be made of anything.
-        fault(f'no @koala_event declares the event "{name}"{_meant(name)}', counted=False)
-    elif found := declaration.fault(properties or {}):
-        fault(f'the event "{declaration.name}" {found}')
+        # Not counted: a site may declare its events one by one, and a name may hold anything.
+        report(f'no @koala_event declares the event "{name}"{_suggestion(name)}', counted=False)
+    elif fault := declaration.fault(properties or {}):
+        report(f'the event "{declaration.name}" {fault}')
 
 
 def _declaration(name: str, event: type) -> Declaration:
@@ -183,23 +182,23 @@ def _declaration(name: str, event: type) -> Declaration:
 
 
 def _add(declaration: Declaration) -> None:
-    other = catalogue.get(declaration.name)
-    if other is not None and _place(other.event) != _place(declaration.event):
+    other = catalog.get(declaration.name)
+    if other is not None and _qualified_name(other.event) != _qualified_name(declaration.event):
         raise ValueError(
-            f'the event "{declaration.name}" is declared twice: by {_place(other.event)} '
-            f"and {_place(declaration.event)}"
+            f'the event "{declaration.name}" is declared twice: by {_qualified_name(other.event)} '
+            f"and {_qualified_name(declaration.event)}"
         )
-    catalogue[declaration.name] = _by_class[declaration.event] = declaration
+    catalog[declaration.name] = _by_class[declaration.event] = declaration
 
 
-def _place(event: type) -> str:
+def _qualified_name(event: type) -> str:
     return f"{event.__module__}.{event.__qualname__}"
 
 
-def _meant(name: str) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415  (for a fault alone)
+def _suggestion(name: str) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415  (only for a fault)
 
-    close = get_close_matches(name, catalogue, n=1)
+    close = get_close_matches(name, catalog, n=1)
     return f'; did you mean "{close[0]}"?' if close else ""
 
 
@@ -217,7 +216,7 @@ def _type_check() -> Callable[[object, Any], bool]:
             "Events as dataclasses need typeguard: pip install 'koala-middleware[events]'"
         ) from None
 
-    def fits(value: object, hint: Any) -> bool:
+    def has_type(value: object, hint: Any) -> bool:
         if hint.__class__ is type and isinstance(value, hint):
             return True
         try:
@@ -226,4 +225,4 @@ def _type_check() -> Callable[[object, Any], bool]:
             return False
         return True
 
-    return fits
+    return has_type
