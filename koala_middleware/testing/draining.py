@@ -26,6 +26,5 @@ def drain(timeout: float = 5.0) -> None:
     for pipeline in all_pipelines():
         report = pipeline.delivery.flush(max(0.0, deadline - monotonic()))
         if not report.complete:
-            raise TimeoutError(
-                f"{report.waiting} entries still wait for {pipeline.config.endpoint} after {timeout:g} s"
-            )
+            endpoint = pipeline.config.endpoint
+            raise TimeoutError(f"after {timeout:g} s, entries still waiting for {endpoint}: {report.waiting}")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from flask import Blueprint, Flask, Response, copy_current_request_context, stream_with_context
 from flask import Request as FlaskRequest
 
@@ -68,6 +69,16 @@ def test_twice_in_one_app_is_once(koala_events: RecordedBatches) -> None:
     get(app)
 
     assert names(koala_events) == ["Seen"]
+
+
+def test_a_second_koala_with_other_settings_says_which_ones_differ() -> None:
+    app = create_app(KOALA_COOKIE_DOMAIN="example.com", KOALA_SECRET_API_KEY="sk_first")
+
+    with pytest.raises(RuntimeError) as raised:
+        Koala(app, mint="never", secret_api_key="sk_second")
+
+    assert "other settings: mint, secret_api_key" in str(raised.value)
+    assert "sk_" not in str(raised.value)
 
 
 def test_everything_a_blueprint_registers_has_the_visitor(koala_events: RecordedBatches) -> None:

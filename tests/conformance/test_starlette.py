@@ -262,3 +262,16 @@ def test_what_the_app_says_at_its_end_is_delivered_before_delivery_closes(koala_
 
     assert {event.name for event in koala_collector.events.tracked} == {"Seen", "Closed Shop"}
     assert client.stats().waiting == 0
+
+
+def test_the_context_is_in_the_scope_and_in_its_state_too(koala_events: RecordedBatches) -> None:
+    async def home(request: Request[Any]) -> Response:
+        assert request.state.koala is request.scope["koala"]
+        request.state.koala.track("Seen")
+        return PlainTextResponse("hello")
+
+    app = Starlette(routes=[Route("/", home)])
+    app.add_middleware(KoalaMiddleware, public_api_key="pk_test")
+
+    assert TestClient(app).get("/").text == "hello"
+    koala_events.assert_tracked("Seen")

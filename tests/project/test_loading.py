@@ -63,3 +63,16 @@ def test_an_adapter_loads_no_framework_but_its_own_and_no_http_client(module: st
 )
 def test_public_names_are_loaded_when_asked_for(name: str, home: str) -> None:
     assert f"koala_middleware.{home}" in loaded_by(f"from koala_middleware import {name}")
+
+
+def test_a_class_of_starlette_is_changed_by_a_middleware_and_not_by_an_import() -> None:
+    code = """
+from starlette.requests import HTTPConnection
+from koala_middleware.asgi import KoalaMiddleware
+
+print(hasattr(HTTPConnection, "koala"))
+KoalaMiddleware(None, public_api_key="pk_test", delivery="off")
+print(hasattr(HTTPConnection, "koala"))
+"""
+    finished = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout.split() == ["False", "True"]
