@@ -21,9 +21,9 @@ demo: $(VENV)/demo
 
 test: programs lint types walls unit
 
-# What needs no browser, broker, database server or real web server: under a minute.
+# What needs no browser, broker, database server or real web server, with fewer examples: under a minute.
 quick: $(VENV)/ready
-	$(BIN)/pytest -q -m 'not (needs_browser or needs_broker or needs_database or needs_server)'
+	QUICK=1 $(BIN)/pytest -q -n auto -m 'not (needs_browser or needs_broker or needs_database or needs_server)'
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +21,11 @@ def nothing_of_a_test_is_delivered_after_it() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     needs.mark(items)
+
+
+def pytest_collection_finish() -> None:
+    """Takes what is loaded by now out of each collection of garbage: tests that collect it would take seconds."""
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

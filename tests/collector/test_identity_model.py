@@ -22,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.collecting import DEADLINE
+from support.examples import examples
 from support.postgresql import Cluster
 
 from koala_middleware.collector.identity import END
@@ -39,7 +40,7 @@ from koala_middleware.collector.validation.batches import parse_person_batch
 from koala_middleware.collector.validation.incoming import IncomingBatch, IncomingEntry
 
 KEY = "pk_model"
-EXAMPLES = int(os.environ.get("KOALA_MODEL_EXAMPLES", "150"))  # thousands when the rules are changed
+EXAMPLES = examples(int(os.environ.get("KOALA_MODEL_EXAMPLES", "150")))  # thousands when rules are changed
 PROFILES = ("laptop", "phone", "desk")
 EMAILS = ("ada@example.com", "bob@example.com", "cy@gmail.com")
 NOON = 1_700_000_000_000

@@ -19,6 +19,8 @@ from support.collecting import DEADLINE, event
 from support.collector_process import AGENT, batch_url, started
 from support.waiting import until
 
+pytestmark = pytest.mark.needs_server
+
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_the_collector_prints_its_address_and_stops_at_once_though_a_stream_is_open(

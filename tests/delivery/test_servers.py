@@ -21,6 +21,7 @@ import requests
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery
 
+pytestmark = pytest.mark.needs_server
 Endpoint = Any  # conftest.py's; reaches tests as a fixture
 Eventually = Callable[..., None]
 

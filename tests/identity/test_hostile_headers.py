@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from koala_middleware.identity.cookie import read_profile_id
 
@@ -76,7 +77,9 @@ def sound(answer: Answer) -> bool:
 
 
 # Django holds cookies apart, which is a fixed number of examples slower; the reader is the same.
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(cookies=st.lists(bytes_of(PIECES), max_size=3), hosts=st.lists(bytes_of(HOSTS), max_size=2))
 def test_any_bytes(site: Site, cookies: list[bytes], hosts: list[bytes]) -> None:
     site.handler = lambda koala: [*OWN, *([] if koala.profile_id else [("x-broken", "1")])]
@@ -94,7 +97,7 @@ def _certain(cookie: bytes) -> bool:
     return re.match(rb"(.*; ?)?ko_id=" + ID.encode() + rb"(;|\Z)", cookie, re.DOTALL) is not None
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(before=bytes_of(PIECES), after=bytes_of(PIECES))
 def test_an_id_between_semicolons_is_found_whatever_stands_around_it(before: bytes, after: bytes) -> None:
     header = b"%b; ko_id=%b; %b" % (before, ID.encode(), after)

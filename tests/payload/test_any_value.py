@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from support.examples import examples
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.outbox.memory import MemoryOutbox
@@ -114,7 +115,9 @@ def sent(*batches: Batch) -> list[Batch]:
 
 @given(st.lists(calls, max_size=8), data)
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=examples(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 def test_any_values_make_a_valid_body(
     batch_schema: Draft202012Validator, said: list[Call], extra: dict[Any, Any]
@@ -135,7 +138,9 @@ def test_any_values_make_a_valid_body(
 
 @given(st.lists(calls.map(lambda call: call._replace(kind="track")), max_size=3))
 @settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=examples(50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 def test_any_values_make_a_companys_valid_body(
     accounts_batch_schema: Draft202012Validator, said: list[Call]
@@ -159,7 +164,7 @@ def entry(drawn: tuple[EntryKind, int, str]) -> Entry:
 
 
 @given(st.lists(entries, max_size=20), st.integers(0, 5), kinds)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_splitting_keeps_every_entry_in_order_and_within_the_limits(
     some: list[tuple[EntryKind, int, str]], times: int, kind: EntryKind
 ) -> None:
@@ -189,7 +194,7 @@ people = st.builds(Person, st.sampled_from([None, "p", "q"]), st.sampled_from([N
 
 
 @given(people, people, st.lists(entries, min_size=1, max_size=3), st.lists(entries, min_size=1, max_size=3))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_what_is_said_one_after_the_other_goes_together_and_never_mixes_people(
     first: Person,
     second: Person,

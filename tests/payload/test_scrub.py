@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from koala_middleware.payload.scrub import texts
 from koala_middleware.payload.scrub.cards import is_card_number
@@ -423,7 +424,7 @@ def test_what_a_pattern_would_mask_is_never_taken_for_harmless_at_first_sight(
     pattern: re.Pattern[str],
 ) -> None:
     @given(st.from_regex(pattern), st.sampled_from(["x", '"x"', ""]))
-    @settings(max_examples=1_000, deadline=None)
+    @settings(max_examples=examples(1_000), deadline=None)
     def seen(secret: str, after: str) -> None:
         assert mask_secrets(secret + after) == mask_thoroughly(secret + after)
 
@@ -437,7 +438,7 @@ def test_a_card_number_is_never_taken_for_harmless_at_first_sight(number: str) -
 
 
 @given(with_secret())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_no_secret_is_left_wherever_it_stands(case: tuple[str, Any]) -> None:
     secret, value = case
     left = to_json(scrub(value)).decode()
@@ -446,7 +447,7 @@ def test_no_secret_is_left_wherever_it_stands(case: tuple[str, Any]) -> None:
 
 
 @given(with_secret())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_scrubbing_twice_changes_nothing_more(case: tuple[str, Any]) -> None:
     once = scrub(case[1])
     assert scrub(once) == once

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from koala_middleware.request.link_identity import LinkIdentity, identity_from_link, without_identity
 
@@ -79,7 +80,7 @@ texts = st.text(st.characters(), max_size=40)
 @given(
     st.lists(st.tuples(st.sampled_from(["ko_e", "utm_id", "ko_trait_a", "ko_trait_", "x"]) | texts, texts))
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_no_link_raises_and_none_identifies_once_its_identity_is_taken_out(
     pairs: list[tuple[str, str]],
 ) -> None:

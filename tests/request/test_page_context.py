@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from koala_middleware.payload.values.cleaner import plain
 from koala_middleware.request.entry_context import entry_context
@@ -211,7 +212,7 @@ anything = st.text(st.characters(), max_size=60)
 
 
 @given(st.tuples(*[anything] * 6), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_nothing_that_is_sent_raises_or_leaves_odd_characters(
     sent: tuple[str, ...], with_query: bool
 ) -> None:

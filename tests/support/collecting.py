@@ -18,11 +18,7 @@ from support.waiting import until
 
 KEY = "pk_test"
 DEADLINE = 10.0  # seconds for anything that is waited for
-on_both_stores = pytest.mark.parametrize(
-    "new_database",
-    ["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_database)],
-    indirect=True,
-)
+on_both_stores = pytest.mark.parametrize("new_database", ["sqlite", "postgresql"], indirect=True)
 
 
 @dataclass

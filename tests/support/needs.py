@@ -46,7 +46,9 @@ def needed(program: str) -> str:
 def mark(items: Iterable[pytest.Item]) -> None:
     """Marks each test with what it needs."""
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
+        # Fixtures by name, and rows that are named as one: `new_database[postgresql]`.
+        rows = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        fixtures = {*getattr(item, "fixturenames", ()), *(row for row in rows if isinstance(row, str))}
         folder = item.path.relative_to(TESTS).parent.as_posix() + "/"
         needs = {need for fixture, need in _BY_FIXTURE.items() if fixture in fixtures}
         needs |= {need for place, need in _BY_FOLDER.items() if folder.startswith(f"{place}/")}

@@ -6,6 +6,8 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+OTHERS = ("anyio", "faker", "hypothesispytest", "schemathesis", "typeguard", "xdist")
+
 APP = """
     from koala_middleware.wsgi import KoalaMiddleware
     from werkzeug.test import Client
@@ -21,7 +23,10 @@ APP = """
 
 @pytest.fixture(autouse=True)
 def user_suite(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nfilterwarnings = error")
+    # Without the plugins that only this project's environment has: they take seconds to load.
+    pytester.makeini(
+        f"[pytest]\nfilterwarnings = error\naddopts = {' '.join(f'-p no:{name}' for name in OTHERS)}"
+    )
     pytester.makepyfile(app=APP)
 
 

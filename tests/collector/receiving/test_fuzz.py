@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 from support.collecting import KEY, Database, Running, event, listening
+from support.examples import examples
 from support.waiting import until
 
 from koala_middleware import collector as package
@@ -43,7 +44,7 @@ def fuzzed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @schema.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=RELAXED)
 def test_requests_made_from_our_own_document_are_answered_as_it_says(case: Any, fuzzed: Running) -> None:
     headers = {"Authorization": "Bearer sk_secret", "User-Agent": "fuzz/1.0"}
     case.call_and_validate(
@@ -53,7 +54,7 @@ def test_requests_made_from_our_own_document_are_answered_as_it_says(case: Any, 
     )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=RELAXED)
 @given(body=st.binary(max_size=300))
 def test_raw_bytes_are_refused_in_words(fuzzed: Running, body: bytes) -> None:
     for headers in ({}, {"Content-Encoding": "gzip"}, {"Content-Type": "\xff/json"}):
@@ -99,7 +100,7 @@ bodies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=RELAXED)
 @given(body=bodies, account=st.booleans())
 def test_odd_batches_are_stored_whole_or_not_at_all(
     fuzzed: Running, body: dict[str, Any], account: bool

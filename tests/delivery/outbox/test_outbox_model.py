@@ -14,6 +14,7 @@ from pathlib import Path
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.examples import examples
 
 from koala_middleware.delivery.outbox.durable import DurableOutbox
 from koala_middleware.delivery.schedule.lanes import Parcel, Waiting
@@ -186,4 +187,4 @@ def ids_in(text: bytes) -> list[str]:
 
 
 TestOutboxModel = OutboxModel.TestCase
-TestOutboxModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestOutboxModel.settings = settings(max_examples=examples(40), stateful_step_count=30, deadline=None)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.collecting import KEY, Running, listening
+from support.examples import examples
 
 from koala_middleware.collector import create_app
 from koala_middleware.config.settings import KoalaConfig
@@ -435,7 +436,7 @@ def test_whatever_is_answered_everything_arrives_in_order_or_is_refused(
 ) -> None:
     numbers = itertools.count()
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=examples(25), deadline=None)
     @given(script=SCRIPTS)
     def holds(script: dict[str, Any]) -> None:
         play(endpoint, script)

@@ -27,7 +27,8 @@ def no_collector() -> Iterator[None]:
 
 
 def pools() -> int:
-    return sum(isinstance(found, urllib3.HTTPConnectionPool) for found in gc.get_objects())
+    # By type: a proxy of another test's may look up a setting when it is asked for its class.
+    return sum(issubclass(type(found), urllib3.HTTPConnectionPool) for found in gc.get_objects())
 
 
 def send(endpoint: str, batch: Batch, timeout: float = 0.3) -> int | None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from koala_middleware.payload.values.cleaner import plain
 from koala_middleware.payload.values.snapshot import snapshot
@@ -109,6 +110,6 @@ json_like = st.recursive(
 
 
 @given(json_like)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_a_snapshot_says_the_same_as_the_value(value: object) -> None:
     assert plain(snapshot(value)) == plain(value)

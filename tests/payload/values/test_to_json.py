@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from koala_middleware.payload.values.cleaner import plain
 from koala_middleware.payload.values.serialization import to_json
@@ -102,7 +103,7 @@ large = st.recursive(
 
 
 @given(large | st.dictionaries(st.text(min_size=200, max_size=256), large, min_size=10, max_size=20))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_nothing_takes_more_than_an_entry_may(value: object) -> None:
     body = to_json(plain(value))
     assert len(body) <= ENTRY_BYTES
