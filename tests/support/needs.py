@@ -48,7 +48,7 @@ def mark(items: Iterable[pytest.Item]) -> None:
     for item in items:
         # Fixtures by name, and rows that are named as one: `new_database[postgresql]`.
         rows = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        fixtures = {*getattr(item, "fixturenames", ()), *(row for row in rows if isinstance(row, str))}
+        fixtures = {*getattr(item, "fixturenames", ()), *(row for row in rows if type(row) is str)}
         folder = item.path.relative_to(TESTS).parent.as_posix() + "/"
         needs = {need for fixture, need in _BY_FIXTURE.items() if fixture in fixtures}
         needs |= {need for place, need in _BY_FOLDER.items() if folder.startswith(f"{place}/")}
