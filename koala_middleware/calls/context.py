@@ -13,6 +13,7 @@ from typing import Any, Protocol, get_args, overload
 
 from koala_middleware.calls.catalog import EventObject, catalog, check_event, read_event
 from koala_middleware.calls.validation import (
+    account_ids,
     check_account,
     check_event_name,
     check_group,
@@ -240,9 +241,10 @@ class KoalaContext:
         """
         for name, value in (("domain", domain), ("account_id", account_id)):
             check_text("account", name, value)
-        if not domain and not account_id:
+        account = Account(*account_ids(domain, account_id, self._sink.log.warning))
+        if account == Account():
             raise ValueError('account() needs domain or account_id, such as account(domain="example.com")')
-        return AccountContext(self, Account(domain or None, account_id or None))
+        return AccountContext(self, account)
 
     def reset(self) -> None:
         """Forget who this is, at log-out: a new anonymous visitor with a new id and, in a request, cookie."""

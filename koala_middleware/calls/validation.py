@@ -6,17 +6,16 @@ those may be a person's. Must not know contexts or requests.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from numbers import Real
 from typing import Any, NoReturn, cast
 
 from koala_middleware.payload.values.snapshot import snapshot
+from koala_middleware.protocol.formats import is_email, is_profile_id, normal_domain, short_id
 
-# One @ and no whitespace. The domain needs no dot: whether mail can be delivered is not checked.
-_EMAIL = re.compile(r"[^\s@<>,;]{1,64}@[^\s@<>,;]{1,253}")
-_NANOSECONDS = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NANOSECONDS = 1_000  # in a microsecond
 
 
 def check_text(call: str, argument: str, given: object) -> None:
@@ -36,7 +35,7 @@ def check_timeout(call: str, given: object) -> None:
 
 
 def check_event_name(given: str) -> None:
-    if not given:
+    if not given.replace("\0", "").strip():
         raise ValueError('track() needs an event\'s name, such as track("Created Account")')
 
 
@@ -96,17 +95,41 @@ def nanoseconds(moment: datetime) -> int:
         raise_type_error("track", "sent_at", "a datetime or None", moment)
     if moment.tzinfo is None:
         raise ValueError("track() takes sent_at with a time zone, such as datetime.now(UTC)")
-    return int(moment.timestamp() * _NANOSECONDS)
+    return (moment - _EPOCH) // timedelta(microseconds=1) * _NANOSECONDS
 
 
 def valid_email(call: str, email: object, notice: Callable[[str], None]) -> str | None:
     """The email without surrounding whitespace. None if there is none, or if it is invalid, which `notice` logs."""
     if email is None or email == "":
         return None
-    if isinstance(email, str) and _EMAIL.fullmatch(stripped := email.strip()):
+    if isinstance(email, str) and _is_one_email(stripped := email.strip()):
         return stripped
     notice(f"{call}() was given an invalid email; it is ignored, the rest is sent")
     return None
+
+
+def _is_one_email(text: str) -> bool:
+    """Whether the text is an email, and not a list of them."""
+    return is_email(text) and "," not in text and ";" not in text
+
+
+def valid_profile_id(call: str, profile_id: str | None, notice: Callable[[str], None]) -> str | None:
+    """The id without surrounding whitespace. None if there is none, or if it is invalid, which `notice` logs."""
+    if not profile_id or is_profile_id(stripped := profile_id.strip()):
+        return stripped if profile_id else None
+    notice(f"{call}() was given an invalid profile_id; it is ignored")
+    return None
+
+
+def account_ids(
+    domain: str | None, account_id: str | None, notice: Callable[[str], None]
+) -> tuple[str | None, str | None]:
+    """What identifies an account: its domain, if it is a valid one, and its id."""
+    domain, account_id = (domain or "").strip(), (account_id or "").strip()
+    if domain and normal_domain(domain) is None:
+        notice("account() was given an invalid domain; it is sent as account_id")
+        domain, account_id = "", account_id or domain
+    return domain or None, short_id(account_id) if account_id else None
 
 
 def checked_person(
@@ -121,9 +144,10 @@ def checked_person(
     check_text(call, "profile_id", profile_id)
     check_text(call, "email", email)
     valid = valid_email(call, email, notice) if email else None
-    if not profile_id and valid is None:
+    profile_id = valid_profile_id(call, cast("str | None", profile_id), notice)
+    if profile_id is None and valid is None:
         raise ValueError(f'{call}() needs profile_id or email, such as {call}(email="ada@example.com")')
-    return profile_id or None, valid  # type: ignore[return-value]  # a str, by check_text
+    return profile_id, valid
 
 
 def checked_traits(call: str, traits: object) -> dict[str, Any] | None:
@@ -147,7 +171,7 @@ def checked_emails(call: str, emails: object) -> tuple[str, ...]:
         if not isinstance(email, str):
             raise_type_error(call, f"email {number}", "a str", email)
         text = email.strip()
-        if not _EMAIL.fullmatch(text):
+        if not _is_one_email(text):
             raise ValueError(f"{call}() takes emails, and number {number} of {len(emails)} is invalid")
         found.setdefault(text.lower(), text)
     if not found:

@@ -18,12 +18,20 @@ from koala_middleware.payload.values.serialization import to_json
 from koala_middleware.payload.values.truncation import ENTRY_BYTES, TRUNCATED
 from koala_middleware.protocol.batches import Batch, Entry, EntryKind
 from koala_middleware.protocol.encoding import json_text
+from koala_middleware.protocol.formats import short_group_id, short_id
+from koala_middleware.protocol.limits import MAX_TEXT
 from koala_middleware.protocol.subjects import Account, Subject
 
 _ORDER: Mapping[EntryKind, int] = {"identify": 0, "track": 1, "page": 2}
 _NANOSECONDS = 1_000_000  # in a millisecond
+_YEAR_1, _YEAR_9999 = (
+    -62_135_596_800_000,
+    253_402_300_799_999,
+)  # the first and last millisecond of Python's dates
 _CACHED_NAMES = 1_024
 _LONGEST_CACHED_NAME = 64
+_GROUP_IDS = ("group_id", "groupId")
+_SHORT_GROUP_ID = 250  # characters, which are never too many bytes
 
 
 def build_batch(
@@ -49,16 +57,12 @@ def build_entry(call: Call, context: str, clean: Cleaner) -> Entry:
     """
     milliseconds, rest = divmod(call.at, _NANOSECONDS)
     id_start, at = _id_start_and_timestamp(milliseconds)
-    own_id = (
-        json_text(plain(call.message_id))
-        if call.message_id
-        else f'"{id_start}{message_ids.random_part(rest)}"'
-    )
+    own_id = _given_id(call.message_id) or f'"{id_start}{message_ids.random_part(rest)}"'
     if call.context:
         context = json_text({**json.loads(context), **clean(call.context)})
     match call.kind:
         case "identify":
-            traits, mark = _data_json(call.data, clean)
+            traits, mark = _data_json(_with_short_groups(call.data), clean)
             text = f'{{"type":"identify","message_id":{own_id},"sent_at":"{at}","traits":{traits}{mark}}}'
         case "track":
             properties, mark = _data_json(call.data, clean)
@@ -75,6 +79,11 @@ def build_entry(call: Call, context: str, clean: Cleaner) -> Entry:
     return Entry(call.kind, body if len(body) <= ENTRY_BYTES else to_json(json.loads(body)))
 
 
+def _given_id(message_id: str | None) -> str | None:
+    """The caller's own id as JSON; None if it is blank."""
+    return json_text(plain(short_id(message_id))) if message_id and message_id.strip() else None
+
+
 def _data_json(data: object, clean: Cleaner) -> tuple[str, str]:
     """A call's traits or properties as JSON, and the mark if some were left out."""
     text = clean.flat_json(data)
@@ -83,6 +92,20 @@ def _data_json(data: object, clean: Cleaner) -> tuple[str, str]:
     cleaned = clean(data)
     mark = _pop_mark(cleaned)
     return json_text(cleaned), mark
+
+
+def _with_short_groups(traits: Any) -> Any:
+    """The traits with group ids that the endpoint takes, of the account itself or of a person's `$account`."""
+    if not isinstance(traits, dict):
+        return traits
+    changed = {
+        key: short_group_id(value)
+        for key in _GROUP_IDS
+        if isinstance(value := traits.get(key), str) and len(value) > _SHORT_GROUP_ID
+    }
+    if isinstance(account := traits.get("$account"), dict):
+        changed["$account"] = _with_short_groups(account)
+    return {**traits, **changed} if changed else traits
 
 
 def _pop_mark(data: dict[str, Any]) -> str:
@@ -102,12 +125,16 @@ def _page(title: object, data: Mapping[str, Any], context: str, clean: Cleaner) 
 def _event_name(name: object, clean: Cleaner) -> str:
     if type(name) is str and len(name) <= _LONGEST_CACHED_NAME:
         return _cached_event_name(name, clean)
-    return json_text(clean(name))
+    return _event_name_json(name, clean)
 
 
 @lru_cache(maxsize=_CACHED_NAMES)  # 2 µs an event, a tenth
 def _cached_event_name(name: str, clean: Cleaner) -> str:
-    return json_text(clean(name))
+    return _event_name_json(name, clean)
+
+
+def _event_name_json(name: object, clean: Cleaner) -> str:
+    return json_text(str(clean(name)).replace("\0", "")[:MAX_TEXT])
 
 
 def context_json(*members: str) -> str:
@@ -138,7 +165,8 @@ def _id_start_and_timestamp(milliseconds: int) -> tuple[str, str]:
 
 
 def timestamp(milliseconds: int) -> str:
-    """ISO 8601 in UTC: `2022-11-09T23:57:14.776Z`."""
+    """ISO 8601 in UTC: `2022-11-09T23:57:14.776Z`. Times outside the years 1 to 9999 count as their edges."""
+    milliseconds = min(max(milliseconds, _YEAR_1), _YEAR_9999)
     seconds, rest = divmod(milliseconds, 1_000)
     return f"{_whole_second(seconds)}.{rest:03d}Z"
 

@@ -13,7 +13,6 @@ from typing import Any
 import orjson
 
 from koala_middleware.collector.validation.fields import (
-    MAX_TEXT,
     moment,
     object_field,
     text_field,
@@ -22,10 +21,9 @@ from koala_middleware.collector.validation.fields import (
 from koala_middleware.collector.validation.incoming import IncomingBatch, IncomingEntry, Kind
 from koala_middleware.collector.validation.json_object import type_name
 from koala_middleware.collector.validation.refusal import RequestRefused
-from koala_middleware.protocol.limits import ENTRIES_PER_KIND
+from koala_middleware.protocol.limits import ENTRIES_PER_KIND, MAX_NAME_BYTES, MAX_TEXT
 
 ARRAYS: Mapping[str, Kind] = {"identifies": "identify", "events": "track", "page_views": "page"}
-MAX_NAME_BYTES = 1_000  # of a trait's name, a group id; PostgreSQL takes 2,700 for both in one index
 _UUID_LENGTH, _UUID_BYTES = 36, 16
 
 

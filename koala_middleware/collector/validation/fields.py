@@ -13,12 +13,10 @@ from koala_middleware.collector.validation.emails_and_domains import normal_emai
 from koala_middleware.collector.validation.incoming import IncomingBatch
 from koala_middleware.collector.validation.json_object import type_name
 from koala_middleware.collector.validation.refusal import RequestRefused
+from koala_middleware.protocol.formats import is_placeholder, is_profile_id
+from koala_middleware.protocol.limits import MAX_TEXT
 
-MAX_TEXT = 500  # characters of an event's name, a profile_id, a message_id
 MAX_CLOCK_SKEW = DAY  # how far a sender's clock may be ahead before its time is not believed
-# What broken front ends send for "nothing". Taken literally, each would turn strangers into one visitor.
-_PLACEHOLDERS = frozenset({"null", "undefined", "none", "nan", "[object object]", "0", "false", "true"})
-_NIL = "00000000-0000-0000-0000-000000000000"
 _EPOCH_SECONDS = 10_000_000_000  # a number below is seconds (until the year 2286), above it milliseconds
 
 
@@ -53,12 +51,12 @@ def parse_profile_id(value: Any) -> str | None:
     if not isinstance(value, str):
         raise RequestRefused(f"profile_id must be text, not {type_name(value)}", "bad_profile_id")
     profile_id = value.strip()
-    if profile_id.lower() in _PLACEHOLDERS or profile_id == _NIL:
+    if is_placeholder(profile_id):
         raise RequestRefused(
             f"profile_id is {value!r}, which would make all such visitors one: expected the ko_id cookie's value",
             "bad_profile_id",
         )
-    if not profile_id or len(profile_id) > MAX_TEXT or not profile_id.isprintable():
+    if not is_profile_id(profile_id):
         raise RequestRefused(f"profile_id must be 1 to {MAX_TEXT} printable characters", "bad_profile_id")
     return profile_id
 

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from koala_middleware.collector.validation.refusal import RequestRefused
+from koala_middleware.protocol.limits import BODY_DEPTH
 
-MAX_DEPTH = 32  # levels of nesting; the protocol's own examples need 4
 # Either JSON in which surrogates come in pairs, or an escape that is half a pair.
 _SURROGATE = rb"\\u[dD][89a-fA-F][\da-fA-F]{2}"
 _PAIR = rb"\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
@@ -17,7 +17,7 @@ _WHOLE_OR_HALF = re.compile(rb"((?:[^\\]++|\\[^u]|(?!%b)\\u|%b)++)|%b" % (_SURRO
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """The JSON object in a body, nested MAX_DEPTH levels at most. Raises RequestRefused."""
+    """The JSON object in a body, nested BODY_DEPTH levels at most. Raises RequestRefused."""
     try:
         body = parse_json(raw)
     except orjson.JSONDecodeError as error:
@@ -42,11 +42,11 @@ def parse_json(raw: bytes) -> Any:
 
 def _check_depth(body: dict[str, Any]) -> None:
     level: list[Any] = [body]
-    for _ in range(MAX_DEPTH):
+    for _ in range(BODY_DEPTH):
         level = [child for node in level for child in _children(node) if child.__class__ in (dict, list)]
         if not level:
             return
-    raise RequestRefused(f"The body is nested deeper than {MAX_DEPTH} levels", "too_deep")
+    raise RequestRefused(f"The body is nested deeper than {BODY_DEPTH} levels", "too_deep")
 
 
 def _children(node: Any) -> Any:

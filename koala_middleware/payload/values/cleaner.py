@@ -13,7 +13,7 @@ from typing import Any
 from koala_middleware.payload.values.conversions import ITEMS, convert
 from koala_middleware.payload.values.property_names import Masking, PropertyNames
 from koala_middleware.payload.values.truncation import TRUNCATED, truncate_text, valid_unicode
-from koala_middleware.protocol.limits import DEPTH
+from koala_middleware.protocol.limits import DATA_DEPTH, MAX_INT_BITS
 
 TEXT_BYTES = 8 * 1024  # of one text in UTF-8
 MASK = "[scrubbed]"
@@ -24,7 +24,6 @@ _TOTAL_ROOM = (
 _ROOM_PER_ITEM = 16
 _LEAST_TEXT = 64  # bytes that a text still gets when the room is used up
 _LONG_TEXT = 256
-_LONGEST_INT = 2_125  # bits: 640 digits, the least that `sys.set_int_max_str_digits` may allow
 _SHORTEST_CARD_NUMBER = 10**13
 _FEW_MEMBERS = 64
 _PAIR = 2
@@ -34,7 +33,7 @@ _type_name = type.__dict__["__name__"].__get__  # a metaclass cannot override th
 
 # The ids of the containers around a value, outermost first.
 _Parents = tuple[int, ...]
-_KEY_PARENTS = (0,) * (DEPTH - 1)  # for keys: one conversion, but no container
+_KEY_PARENTS = (0,) * (DATA_DEPTH - 1)  # for keys: one conversion, but no container
 
 
 class Cleaner:
@@ -57,7 +56,7 @@ class Cleaner:
     def __call__(self, value: object) -> Any:
         """The value as None, bool, int, finite float, str, list, or dict with str keys. Never raises.
 
-        Texts are cut at `TEXT_BYTES` and end in "…". Containers are cut at `ITEMS` members, `DEPTH` levels and a
+        Texts are cut at `TEXT_BYTES` and end in "…". Containers are cut at `ITEMS` members, `DATA_DEPTH` levels and a
         total size, and the outermost mapping gets `"$truncated": true`. NaN and infinity become None. A cycle, and
         whatever cannot be converted, becomes the name of its type.
         """
@@ -187,7 +186,7 @@ class _Walk:
     def _container(self, source: Any, target: Any, parents: _Parents) -> Any:
         """The target, filled later; the type's name for a cycle and below the deepest level."""
         own = id(source)
-        if own in parents or len(parents) >= DEPTH:
+        if own in parents or len(parents) >= DATA_DEPTH:
             return type(source).__name__
         if source:
             self._pending.append((source, target, (*parents, own)))
@@ -195,7 +194,7 @@ class _Walk:
 
     def _object(self, value: object, parents: _Parents) -> Any:
         own = id(value)
-        if own not in parents and len(parents) < DEPTH:
+        if own not in parents and len(parents) < DATA_DEPTH:
             try:
                 return self._value(convert(value), (*parents, own))
             except Exception:  # noqa: BLE001, S110  (the object's own code may raise anything)
@@ -203,7 +202,7 @@ class _Walk:
         return self._text(_type_name(type(value)))
 
     def _large_int(self, value: int) -> object:
-        return self._clean_number(value) if value.bit_length() <= _LONGEST_INT else "int"
+        return self._clean_number(value) if value.bit_length() <= MAX_INT_BITS else "int"
 
     def _text(self, value: str) -> str:
         """A text that is long or not ASCII: made valid, cleaned and cut.

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from koala_middleware.payload.values.conversions import ITEMS, convert_or_keep
-from koala_middleware.protocol.limits import DEPTH
+from koala_middleware.protocol.limits import DATA_DEPTH
 
 _MOST_COPIES = 10_000
 _IMMUTABLE = frozenset(
@@ -32,7 +32,7 @@ def snapshot(value: object) -> Any:
                 return value.copy()
     except Exception:  # noqa: BLE001, S110  (even hashing a type may raise; then the slow way)
         pass
-    return _Copier().copy(value, DEPTH)
+    return _Copier().copy(value, DATA_DEPTH)
 
 
 class _Copier:

@@ -31,7 +31,7 @@ import pytest
 from koala_middleware.payload.values.cleaner import TEXT_BYTES, plain
 from koala_middleware.payload.values.conversions import ITEMS
 from koala_middleware.payload.values.snapshot import snapshot
-from koala_middleware.protocol.limits import DEPTH
+from koala_middleware.protocol.limits import DATA_DEPTH
 
 
 class Plan(Enum):
@@ -367,7 +367,7 @@ def test_five_thousand_levels_are_cut() -> None:
     deep: list[object] = []
     for _ in range(5_000):
         deep = [deep]
-    assert json.dumps(plain(deep)) == "[" * DEPTH + '"list"' + "]" * DEPTH
+    assert json.dumps(plain(deep)) == "[" * DATA_DEPTH + '"list"' + "]" * DATA_DEPTH
 
 
 def test_values_that_multiply_by_sharing_are_bounded() -> None:
