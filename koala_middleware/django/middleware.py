@@ -6,6 +6,7 @@ Never touches the body, `request.user` or the session.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from http.cookies import Morsel
 from typing import Any
 from weakref import ReferenceType, ref
@@ -13,7 +14,7 @@ from weakref import ReferenceType, ref
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.signals import setting_changed
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase, StreamingHttpResponse
 from django.utils.functional import LazyObject
@@ -40,15 +41,25 @@ class KoalaRequest(HttpRequest):
 
 
 class DjangoPipeline(Pipeline):
-    """A pipeline that knows when Django's database commits."""
+    """A pipeline that knows when Django's databases commit: an action waits for every transaction that is open."""
 
     def when_committed(self, action: Callable[[], None]) -> None:
         # Outside atomic(), Django's on_commit() would connect to the database, which raises in an async view.
-        connection = transaction.get_connection()
-        if connection.in_atomic_block:
-            connection.on_commit(action)
-        else:
+        pending = {
+            connection.alias
+            for connection in connections.all(initialized_only=True)
+            if connection.in_atomic_block
+        }
+        if not pending:
             action()
+
+        def committed(alias: str) -> None:
+            pending.remove(alias)
+            if not pending:
+                action()
+
+        for alias in tuple(pending):
+            transaction.on_commit(partial(committed, alias), using=alias)
 
 
 class DjangoClient(KoalaClient):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 from weakref import ref
 
@@ -484,6 +484,34 @@ def test_an_event_on_commit_may_come_after_the_response(koala_events: RecordedBa
         assert not koala_events
 
     koala_events.assert_tracked("Shipped", profile_id=kept[0].profile_id)
+
+
+def test_an_event_on_commit_waits_for_the_transactions_of_all_databases(
+    koala_events: RecordedBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {**connections.settings["default"], "NAME": ":memory:"}
+    monkeypatch.setitem(connections.settings, "other", other)
+    kept: list[KoalaContext] = []
+
+    def view(request: KoalaRequest) -> HttpResponse:
+        kept.append(request.koala)
+        return HttpResponse()
+
+    with site_of(view):
+        Client().get("/")
+    with suppress(RuntimeError), transaction.atomic(using="other"):
+        kept[0].track("Rolled Back", on_commit=True)
+        raise RuntimeError
+    with suppress(RuntimeError), transaction.atomic(using="other"):
+        with transaction.atomic():
+            kept[0].track("Half Rolled Back", on_commit=True)
+        raise RuntimeError
+    with transaction.atomic(using="other"):
+        with transaction.atomic():
+            kept[0].track("Committed", on_commit=True)
+        assert not koala_events
+    assert [entry.name for entry in koala_events.tracked] == ["Committed"]
+    connections["other"].close()
 
 
 class Substitute:
