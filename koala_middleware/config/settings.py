@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, Self, TypeVar
 
-from koala_middleware.config import validators
+from koala_middleware.config import test_runs, validators
 from koala_middleware.config.validators import (
     HIDDEN_VALUE,
     CookieDomain,
@@ -342,6 +342,8 @@ class KoalaConfig:
             raise KoalaConfigError("outbox", "missing", 'a directory, for delivery="relay"')
         if self.enabled and self.transport != "http":
             self._check_transport(self.transport)
+        if not test_runs.may_deliver_to(self.endpoint):
+            object.__setattr__(self, "delivery", "off")
 
     def _check_transport(self, transport: str) -> None:
         client, setting_, expected = _TRANSPORT_REQUIREMENTS[transport]

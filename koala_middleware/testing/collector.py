@@ -16,6 +16,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from koala_middleware.config.test_runs import allowed_endpoints
 from koala_middleware.testing.ports import listen_on_unused_port
 from koala_middleware.testing.recorded import RecordedBatches
 
@@ -69,6 +70,7 @@ class Collector:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
+        allowed_endpoints.add(self.url)
         threading.Thread(
             target=self._server.serve_forever, args=(0.01,), name="koala-test-collector", daemon=True
         ).start()
@@ -79,6 +81,7 @@ class Collector:
     ) -> None:
         self.die()
         self._port_kept.close()
+        allowed_endpoints.discard(self.url)
 
     def die(self) -> None:
         """Refuse connections from now on, like a collector that is down. The port stays reserved."""

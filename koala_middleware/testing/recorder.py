@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from koala_middleware.config.settings import KoalaConfig
+from koala_middleware.config.test_runs import allowed_endpoints
 from koala_middleware.delivery import Delivery
 from koala_middleware.pipeline import Pipeline
 from koala_middleware.protocol.batches import Batch
@@ -19,14 +20,13 @@ from koala_middleware.protocol.bodies import request_body
 from koala_middleware.testing.recorded import RecordedBatches
 
 _listeners: list[RecordedBatches] = []
-_allowed_endpoints: set[str] = set()
 
 
 class RecordedDelivery(Delivery):
     """Gives each batch to the listeners, and delivers it only to allowed endpoints."""
 
     def __init__(self, config: KoalaConfig) -> None:
-        super().__init__(config if config.endpoint in _allowed_endpoints else replace(config, delivery="off"))
+        super().__init__(config if config.endpoint in allowed_endpoints else replace(config, delivery="off"))
 
     def put(self, batch: Batch) -> None:
         for listener in _listeners:
@@ -59,8 +59,8 @@ def listening() -> Iterator[RecordedBatches]:
 @contextmanager
 def delivering_to(endpoint: str) -> Iterator[None]:
     """Clients made within this block deliver to this endpoint."""
-    _allowed_endpoints.add(endpoint)
+    allowed_endpoints.add(endpoint)
     try:
         yield
     finally:
-        _allowed_endpoints.discard(endpoint)
+        allowed_endpoints.discard(endpoint)
