@@ -18,3 +18,5 @@ MAX_TEXT = 500  # characters of an event's name, a message_id, a profile_id, an 
 MAX_NAME_BYTES = 1_000  # of a trait's name, a group_id; PostgreSQL indexes at most 2,700 for both
 MAX_EMAIL = 254  # characters; RFC 5321, section 4.5.3.1.3
 MAX_INT_BITS = 1_023  # of a whole number: beyond a double, JSON readers fail
+MAX_TRAITS = 500  # of one identify that count; the collector keeps the others in the entry only
+MAX_TRAITS_BYTES = 100 * 1024  # of one identify's traits, as JSON

@@ -9,7 +9,7 @@ from typing import Any
 
 from koala_middleware.collector.validation.emails_and_domains import normal_domain
 from koala_middleware.collector.validation.entries import ARRAYS, add_top_level_identify, parse_entries
-from koala_middleware.collector.validation.fields import batch_email, parse_profile_id, text_field
+from koala_middleware.collector.validation.fields import batch_email, parse_profile_id, shortened, text_field
 from koala_middleware.collector.validation.incoming import IncomingBatch
 from koala_middleware.collector.validation.json_object import parse_object
 from koala_middleware.collector.validation.refusal import RequestRefused
@@ -46,15 +46,23 @@ def _person_batch(key: str, body: dict[str, Any], now: int) -> IncomingBatch:
 
 
 def _account_batch(key: str, body: dict[str, Any], now: int) -> IncomingBatch:
-    domain = text_field(body, "domain")
-    if domain is not None and (domain := normal_domain(domain)) is None:
-        raise RequestRefused('domain is not a domain name: expected one like "example.com"', "bad_domain")
-    handle = domain or text_field(body, "account_id")
+    handle = _domain(text_field(body, "domain")) or text_field(body, "account_id")
     if not handle:
         raise RequestRefused(
             "domain or account_id is required: which company is this batch about?", "no_account"
         )
-    batch = IncomingBatch(key, now, handle=handle)
+    batch = IncomingBatch(key, now)
+    batch.handle = shortened(handle, "account_id", batch)
     for array in ("identifies", "events"):
         batch.entries.extend(parse_entries(body, array, batch))
     return batch
+
+
+def _domain(stated: str | None) -> str | None:
+    """In one spelling. A host of one label, as in a company's own network, is taken as it is."""
+    if not stated:
+        return None
+    domain = normal_domain(stated) or (stated.lower() if stated.isidentifier() else None)
+    if domain is None:
+        raise RequestRefused('domain is not a domain name: expected one like "example.com"', "bad_domain")
+    return domain

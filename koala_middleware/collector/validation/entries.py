@@ -15,13 +15,20 @@ import orjson
 from koala_middleware.collector.validation.fields import (
     moment,
     object_field,
+    shortened,
     text_field,
     trait_email,
 )
 from koala_middleware.collector.validation.incoming import IncomingBatch, IncomingEntry, Kind
 from koala_middleware.collector.validation.json_object import type_name
 from koala_middleware.collector.validation.refusal import RequestRefused
-from koala_middleware.protocol.limits import ENTRIES_PER_KIND, MAX_NAME_BYTES, MAX_TEXT
+from koala_middleware.protocol.limits import (
+    ENTRIES_PER_KIND,
+    MAX_NAME_BYTES,
+    MAX_TEXT,
+    MAX_TRAITS,
+    MAX_TRAITS_BYTES,
+)
 
 ARRAYS: Mapping[str, Kind] = {"identifies": "identify", "events": "track", "page_views": "page"}
 _UUID_LENGTH, _UUID_BYTES = 36, 16
@@ -46,7 +53,7 @@ def parse_entries(body: dict[str, Any], array: str, batch: IncomingBatch) -> Ite
 
 
 def _entry(item: dict[str, Any], kind: Kind, where: str, index: int, batch: IncomingBatch) -> IncomingEntry:
-    name = _NAMES[kind](item, where)
+    name = _NAMES[kind](item, where, batch)
     traits = _traits(item, where, batch) if kind == "identify" else {}
     object_field(item, "properties", where)
     object_field(item, "context", where)
@@ -63,41 +70,51 @@ def _entry(item: dict[str, Any], kind: Kind, where: str, index: int, batch: Inco
     return IncomingEntry(kind, name, sent_at, message_id, body, traits, email, is_snapshot)
 
 
-def _event_name(item: dict[str, Any], where: str) -> str:
+def _event_name(item: dict[str, Any], where: str, batch: IncomingBatch) -> str:
     name = text_field(item, "event", where)
-    if not name:
+    if name is None or item["event"] == "":
         expected = 'expected the event\'s name, like "Signed Up"'
         raise RequestRefused(f"{where}.event is missing: {expected}", "no_event_name")
-    return name
+    return shortened(name, f"{where}.event", batch) or "(blank)"
 
 
-def _page_name(item: dict[str, Any], where: str) -> str:
+def _page_name(item: dict[str, Any], where: str, batch: IncomingBatch) -> str:  # noqa: ARG001  (one shape for three)
     page = object_field(item, "page", where)
     name = next((page[part] for part in ("path", "url", "title") if isinstance(page.get(part), str)), "")
     return name[:MAX_TEXT].replace("\0", "")
 
 
-_NAMES = {"identify": lambda item, where: "", "track": _event_name, "page": _page_name}  # noqa: ARG005  (one shape for three)
+_NAMES = {"identify": lambda item, where, batch: "", "track": _event_name, "page": _page_name}  # noqa: ARG005  (one shape for three)
 
 
 def _traits(item: dict[str, Any], where: str, batch: IncomingBatch) -> dict[str, Any]:
+    """The traits that count: the first MAX_TRAITS whose names a database can hold. The body keeps all."""
     traits = object_field(item, "traits", where)
-    account = traits if batch.handle else traits.get("$account")
-    company = [*account, group_of(account)] if isinstance(account, dict) else []
-    longest = max((len(key.encode()) for key in (*traits, *company)), default=0)
-    if longest > MAX_NAME_BYTES:
-        label = f"{where}.traits".lstrip(".")
-        raise RequestRefused(
-            f"{label} holds a name or a group_id of {longest} bytes; at most {MAX_NAME_BYTES} are taken",
-            "bad_traits",
-        )
-    return traits
+    label = f"{where}.traits".lstrip(".")
+    if len(traits) > MAX_TRAITS_BYTES // 8 or len(orjson.dumps(traits)) > MAX_TRAITS_BYTES:
+        raise RequestRefused(f"{label} is larger than {MAX_TRAITS_BYTES // 1024} KiB", "bad_traits", 413)
+    account = traits.get("$account")
+    counting = _counting(traits, label, batch)
+    if isinstance(account, dict):
+        counting["$account"] = _counting(account, f"{label}.$account", batch)
+    return counting
+
+
+def _counting(traits: dict[str, Any], label: str, batch: IncomingBatch) -> dict[str, Any]:
+    counting = [name for name in traits if len(name.encode()) <= MAX_NAME_BYTES][:MAX_TRAITS]
+    if len(counting) == len(traits):
+        return dict(traits)
+    batch.warnings.append(
+        f"{label} holds {len(traits)} traits; the first {MAX_TRAITS} with names of at most {MAX_NAME_BYTES} bytes count"
+    )
+    return {name: traits[name] for name in counting}
 
 
 def group_of(account: Mapping[str, Any]) -> str:
     """An account's workspace, where one domain has several; empty for the account as a whole."""
     group = account.get("group_id", account.get("groupId"))
-    return str(group) if isinstance(group, str | int) else ""
+    text = str(group) if isinstance(group, str | int) else ""
+    return text.encode()[:MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def add_top_level_identify(body: dict[str, Any], batch: IncomingBatch) -> None:

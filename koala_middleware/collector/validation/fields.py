@@ -28,9 +28,15 @@ def text_field(item: dict[str, Any], name: str, where: str = "") -> str | None:
     label = f"{where}.{name}".lstrip(".")
     if not isinstance(value, str):
         raise RequestRefused(f"{label} must be text, not {type_name(value)}", f"bad_{name}")
-    if len(value) > MAX_TEXT or "\0" in value:
-        raise RequestRefused(f"{label} must be at most {MAX_TEXT} characters, without NUL", f"bad_{name}")
     return value.strip()
+
+
+def shortened(text: str, label: str, batch: IncomingBatch) -> str:
+    """A name as databases hold it: MAX_TEXT characters at most, without NUL. A change is only a warning."""
+    short = text[:MAX_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if short != text:
+        batch.warnings.append(f"{label} is longer than {MAX_TEXT} characters or has NUL: it was changed")
+    return short
 
 
 def object_field(item: dict[str, Any], name: str, where: str) -> dict[str, Any]:
@@ -91,12 +97,16 @@ def trait_email(traits: dict[str, Any], where: str, batch: IncomingBatch) -> str
 
 
 def moment(value: Any, where: str, batch: IncomingBatch) -> int:
-    """Milliseconds since 1970 from an ISO 8601 text, or from seconds or milliseconds as a number."""
+    """Milliseconds since 1970 from an ISO 8601 text, or from seconds or milliseconds as a number.
+
+    Where it cannot be read or is not plausible, the time of arrival counts; one odd time does not refuse a batch.
+    """
     try:
         at = parse_moment(value)
     except (TypeError, ValueError, OverflowError):
         expected = 'expected ISO 8601 in UTC, "2026-01-31T12:00:00.000Z"'
-        raise RequestRefused(f"{where}.sent_at is not a time: {expected}", "bad_time") from None
+        batch.warnings.append(f"{where}.sent_at is not a time, {expected}: the time of arrival counts")
+        return batch.received_at
     if 0 <= at <= batch.received_at + MAX_CLOCK_SKEW:
         return at
     batch.warnings.append(

@@ -14,6 +14,8 @@ from koala_middleware.protocol.limits import BODY_DEPTH
 _SURROGATE = rb"\\u[dD][89a-fA-F][\da-fA-F]{2}"
 _PAIR = rb"\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
 _WHOLE_OR_HALF = re.compile(rb"((?:[^\\]++|\\[^u]|(?!%b)\\u|%b)++)|%b" % (_SURROGATE, _PAIR, _SURROGATE))
+# Either a string, or an integer of so many digits that it is beyond every float.
+_STRING_OR_HUGE = re.compile(rb'("(?:[^"\\]++|\\.)*+")|(?<![\d.eE+-])(-?\d{309,})(?![\d.eE])', re.DOTALL)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -32,12 +34,14 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 def parse_json(raw: bytes) -> Any:
     """The value that JSON stands for. Raises orjson.JSONDecodeError.
 
-    A browser writes half a surrogate pair where a text was cut within an emoji; it is replaced by U+FFFD.
+    A browser writes half a surrogate pair where a text was cut within an emoji; it is replaced by U+FFFD. An integer
+    that no float holds becomes its digits as text.
     """
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return orjson.loads(_WHOLE_OR_HALF.sub(lambda found: found[1] or rb"\ufffd", raw))
+        whole = _WHOLE_OR_HALF.sub(lambda found: found[1] or rb"\ufffd", raw)
+        return orjson.loads(_STRING_OR_HUGE.sub(lambda found: found[1] or b'"%b"' % found[2], whole))
 
 
 def _check_depth(body: dict[str, Any]) -> None:
