@@ -24,6 +24,9 @@ class Metrics:
         self.failed = Counter(
             "koala_collector_failed", "Requests that could not be stored", registry=self.registry
         )
+        self.repeats = Counter(
+            "koala_collector_repeats", "Entries that were stored before", registry=self.registry
+        )
         self.commit = Histogram(
             "koala_collector_commit_seconds",
             "Time to write one group",
@@ -34,6 +37,10 @@ class Metrics:
             "koala_collector_waiting", "Requests waiting to be written", registry=self.registry
         ).set_function(waiting)
         Gauge("koala_collector_database_bytes", "Database on disk", registry=self.registry).set_function(size)
+
+    def value(self, name: str) -> int:
+        """A counter's value since the start."""
+        return int(self.registry.get_sample_value(name) or 0)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

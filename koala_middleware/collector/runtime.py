@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import Counter
 from contextlib import suppress
+from typing import Any
 
 from starlette.requests import HTTPConnection
 
@@ -13,6 +14,7 @@ from koala_middleware.collector.access.logins import Logins
 from koala_middleware.collector.access.rate_limits import RateLimit
 from koala_middleware.collector.deletion.retention import expire_hourly
 from koala_middleware.collector.metrics import Metrics
+from koala_middleware.collector.recording.senders import Senders
 from koala_middleware.collector.recording.writer import NotStored, OnStored, Writer
 from koala_middleware.collector.settings import CollectorSettings
 from koala_middleware.collector.store.contract import Store
@@ -32,9 +34,11 @@ class Collector:
         self.store = store
         self.writer = Writer(self.store.ledger, self._notify, self._measure)
         self.metrics = Metrics(lambda: self.writer.waiting, self._size)
+        self.senders = Senders()
         self.address_rate, self.key_rate = RateLimit(settings.address_rate), RateLimit(settings.key_rate)
         self.logins = Logins(self.store, settings)
         self.closing = asyncio.Event()
+        self.renderings: dict[Any, asyncio.Future[Any]] = {}  # of Live pages, see pages.live
         self._loop = asyncio.get_running_loop()
         self._retention: asyncio.Task[None] | None = None
 
@@ -87,10 +91,18 @@ class Collector:
     def _measure(self, group: list[ReceivedRequest], outcomes: list[int | Exception], seconds: float) -> None:
         metrics = self.metrics
         metrics.commit.observe(seconds)
-        for outcome, count in Counter(received.outcome for received in group).items():
-            metrics.requests.labels(outcome).inc(count)
-        metrics.entries.inc(sum(count for count in outcomes if isinstance(count, int)))
-        metrics.failed.inc(sum(isinstance(outcome, Exception) for outcome in outcomes))
+        results = Counter(
+            "failed" if isinstance(outcome, Exception) else received.outcome
+            for received, outcome in zip(group, outcomes, strict=True)
+        )
+        for result, count in results.items():
+            metrics.requests.labels(result).inc(count)
+        metrics.failed.inc(results["failed"])
+        for received, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, int) and received.batch is not None:
+                metrics.entries.inc(outcome)
+                metrics.repeats.inc(len(received.batch.entries) - outcome)
+                self.senders.stored(received.key, received.user_agent, received.received_at)
 
     def _size(self) -> float:
         try:

@@ -16,6 +16,8 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
+from koala_middleware.collector.connections import BoundedProtocol, raise_file_limit
+
 _GARBAGE = 50_000  # objects allocated before a collection
 GRACE = 5  # seconds for running requests when the server stops
 
@@ -43,8 +45,14 @@ def serve(app: Starlette, host: str, port: int, open_page: bool = False) -> None
     """Serve until SIGINT or SIGTERM. The first line on stdout is `Collector: http://…`, with the real port."""
     listening = _bind(host, port)
     url = f"http://{_shown_host(host)}:{listening.getsockname()[1]}"
+    raise_file_limit()
     config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=GRACE, access_log=False, proxy_headers=False
+        app,
+        http=BoundedProtocol,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE,
+        access_log=False,
+        proxy_headers=False,  # the app's own middleware believes trusted proxies only
     )
     server = _Server(config, app, lambda: _announce(url, open_page))
     gc.set_threshold(_GARBAGE)  # requests leave few reference cycles

@@ -62,9 +62,11 @@ class Running:
 
 
 @contextmanager
-def listening(app: Starlette) -> Iterator[Running]:
+def listening(app: Starlette, **options: Any) -> Iterator[Running]:
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=2, proxy_headers=False)
+        uvicorn.Config(
+            app, port=0, log_level="error", timeout_graceful_shutdown=2, proxy_headers=False, **options
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -18,6 +18,7 @@ from koala_middleware.collector.validation.fields import parse_moment
 
 HUES = 12  # avatar colors in the style sheet
 _CHIPS = 4  # properties shown on one line
+_EXCERPT = 4_000  # characters of a body in a row
 _SHORT = 48  # characters of a value on one line
 _NAMES = ("name", "full_name", "fullName", "first_name", "firstName")
 
@@ -108,6 +109,15 @@ def pretty(body: str) -> str:
         return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return body
+
+
+def is_long(body: str) -> bool:
+    return len(body) > _EXCERPT
+
+
+def excerpt(body: str) -> str:
+    """A body as rows show it: JSON over several lines, or only the beginning of a long one."""
+    return f"{body[:_EXCERPT]}…" if is_long(body) else pretty(body)
 
 
 def display_name(person: StoredPerson) -> str:

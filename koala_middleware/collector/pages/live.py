@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from koala_middleware.collector.identity import END
-from koala_middleware.collector.pages.rendering import page, render
+from koala_middleware.collector.pages.rendering import COMPRESSED, page, render
 from koala_middleware.collector.pages.views import number_in
 from koala_middleware.collector.runtime import Collector, collector_of
 from koala_middleware.collector.store.contract import Reader
@@ -122,7 +122,7 @@ async def _events(collector: Collector, wanted: LiveFilter, after: str) -> Async
         silent += PAUSE
         if seen != (version := collector.version()):
             try:
-                position, html = await asyncio.to_thread(_new_rows, collector, wanted, position)
+                position, html = await _shared(collector, wanted, position, version)
             except DatabaseUnavailable:
                 continue  # and try again soon
             seen = version
@@ -141,6 +141,24 @@ async def _closing(collector: Collector, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def _shared(
+    collector: Collector, wanted: LiveFilter, position: tuple[int, int], version: tuple[int, int]
+) -> tuple[tuple[int, int], str]:
+    """What `_new_rows` returns, rendered once for all viewers who wait for the same."""
+    awaited = (wanted, position, version)
+    renderings = collector.renderings
+    if awaited not in renderings:
+        for old in [each for each in renderings if each[2] != version]:
+            del renderings[old]
+        rendering = asyncio.to_thread(_new_rows, collector, wanted, position)
+        renderings[awaited] = asyncio.ensure_future(rendering)
+    try:
+        return await asyncio.shield(renderings[awaited])
+    except DatabaseUnavailable:
+        renderings.pop(awaited, None)  # the next look tries again
+        raise
 
 
 def _new_rows(
@@ -166,4 +184,4 @@ def _event(position: str, html: str) -> str:
     return f"id: {position}\n{lines}\n"
 
 
-routes = [Route("/", live), Route("/live/stream", stream)]
+routes = [Route("/", live, middleware=COMPRESSED), Route("/live/stream", stream)]

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from koala_middleware.collector.identity import END, Moment
 from koala_middleware.collector.pages.formatting import browser
-from koala_middleware.collector.pages.rendering import page
+from koala_middleware.collector.pages.rendering import COMPRESSED, page
 from koala_middleware.collector.pages.repeats import without_repeats
 from koala_middleware.collector.runtime import collector_of
 from koala_middleware.collector.store.contract import Reader
@@ -25,6 +25,7 @@ TIMELINE = 100
 ACCOUNTS = 100
 EVENTS = 200
 REFUSED = 50
+SENDERS = 10
 MINUTES = 60  # on the Health page's chart
 PERIODS: Mapping[str, tuple[str, int, int]] = {  # title, bars, hours in each
     "day": ("24 hours", 24, 1),
@@ -151,6 +152,7 @@ def _hour(hour: int) -> str:
 
 def health(request: Request, reader: Reader) -> Response:
     collector = collector_of(request)
+    metrics = collector.metrics
     now = now_ms() // 60_000
     rows = reader.minutes(now - 24 * 60)
     day: Counter[str] = Counter()
@@ -174,6 +176,11 @@ def health(request: Request, reader: Reader) -> Response:
         totals=reader.totals(),
         size=collector.store.size(),
         waiting=collector.writer.waiting,
+        failure=collector.writer.failure,
+        failed=metrics.value("koala_collector_failed_total"),
+        repeats=metrics.value("koala_collector_repeats_total"),
+        free=collector.store.free_disk(),
+        senders=collector.senders.latest(SENDERS),
     )
 
 
@@ -191,6 +198,15 @@ def request_page(request: Request, reader: Reader) -> Response:
             "This request's raw body is no longer kept: only the latest are. Its entries are still there.",
         )
     return page(request, "request.html", shown=found[0])
+
+
+def entry(request: Request, reader: Reader) -> Response:
+    """One entry, with all of its body."""
+    number = number_in(request.path_params["number"])
+    found = reader.entries(number - 1, 1)
+    if not found or found[0].entry_no != number:
+        return missing(request, "This entry is not kept.")
+    return page(request, "entry.html", entry=found[0])
 
 
 def missing(request: Request, why: str) -> Response:
@@ -227,12 +243,13 @@ def _cursor(text: str) -> tuple[int, int] | None:
 
 
 routes = [
-    Route("/people", reading(people)),
-    Route("/people/{number}", reading(person)),
-    Route("/visitors/{number}", reading(visitor)),
-    Route("/accounts", reading(accounts)),
-    Route("/accounts/{number}", reading(account)),
-    Route("/events", reading(events)),
-    Route("/health", reading(health)),
-    Route("/requests/{number}", reading(request_page)),
+    Route("/people", reading(people), middleware=COMPRESSED),
+    Route("/people/{number}", reading(person), middleware=COMPRESSED),
+    Route("/visitors/{number}", reading(visitor), middleware=COMPRESSED),
+    Route("/accounts", reading(accounts), middleware=COMPRESSED),
+    Route("/accounts/{number}", reading(account), middleware=COMPRESSED),
+    Route("/events", reading(events), middleware=COMPRESSED),
+    Route("/health", reading(health), middleware=COMPRESSED),
+    Route("/entries/{number}", reading(entry), middleware=COMPRESSED),
+    Route("/requests/{number}", reading(request_page), middleware=COMPRESSED),
 ]

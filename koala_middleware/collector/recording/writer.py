@@ -70,7 +70,8 @@ class Writer:
         self._unfinished: set[Task] = set()
         self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="koala-collector-writer", daemon=True)
-        self._unavailable = False
+        self._failing: type[Exception] | None = None
+        self.failure: str | None = None  # why the last group was not stored
         self.committed = 0  # groups and tasks: changes whenever something was written
 
     def start(self) -> None:
@@ -177,17 +178,26 @@ class Writer:
         self._notify([(on_stored, outcome) for on_stored, outcome in callbacks if on_stored])
 
     def _log_failures(self, outcomes: list[int | Exception]) -> None:
-        """One line when the database becomes unavailable, one when it is back, and each other failure."""
+        """One line when writing begins to fail, one when it works again; a traceback for what is not expected."""
         failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-        unavailable = next((error for error in failed if isinstance(error, DatabaseUnavailable)), None)
-        if unavailable and not self._unavailable:
-            log.error("The database is unavailable; senders are asked to come again: %s", unavailable)
-        elif self._unavailable and not unavailable:
-            log.warning("The database is available again")
-        self._unavailable = unavailable is not None
-        if failed and not unavailable:
-            name = type(failed[0]).__name__
-            log.error("%d requests could not be stored: %s", len(failed), name, exc_info=failed[0])
+        stored = len(failed) < len(outcomes)
+        if not failed:
+            if self.failure is not None:
+                log.warning("The database can be written again")
+            self.failure = self._failing = None
+            return
+        error = failed[0]
+        if type(error) is not self._failing:
+            expected = isinstance(error, DatabaseUnavailable)
+            log.error(
+                "%d requests could not be stored, and senders are asked to come again: %s",
+                len(failed),
+                error if expected else type(error).__name__,
+                exc_info=None if expected else error,
+            )
+        self._failing = type(error)
+        if not stored:
+            self.failure = str(error) if isinstance(error, DatabaseUnavailable) else type(error).__name__
 
 
 def _in_transaction(ledger: Ledger, task: Task) -> Any:

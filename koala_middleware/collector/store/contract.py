@@ -36,6 +36,8 @@ class Ledger(Protocol):
         """Commit at the end, roll back on an exception."""
 
     def close(self) -> None: ...
+    def check_writable(self) -> None:
+        """Write some pages, and delete them again. Raises what a full or damaged disk makes of it."""
 
     # What a group of batches names. Each method finds a row's number or makes the row.
 
@@ -181,6 +183,9 @@ class Store(Protocol):
     def close(self) -> None: ...
     def size(self) -> int:
         """Bytes on disk."""
+
+    def free_disk(self) -> int | None:
+        """Bytes left on the disk; None where the database cannot say."""
 
     def secret(self) -> str:
         """The secret that signs this database's login cookies. Made on first use."""

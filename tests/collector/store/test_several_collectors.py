@@ -336,8 +336,8 @@ def test_while_the_database_is_away_senders_are_asked_to_come_again_and_then_it_
     until(lambda: collector.get("/healthz").ok)
     assert collector.timeline(ADA).count("Clicked") == 1
     away, back = (record.getMessage() for record in caplog.records)
-    assert away.startswith("The database is unavailable; senders are asked to come again: ")
-    assert back == "The database is available again"
+    assert away.startswith("1 requests could not be stored, and senders are asked to come again: ")
+    assert back == "The database can be written again"
     assert PASSWORD not in caplog.text
 
 

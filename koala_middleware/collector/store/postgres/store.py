@@ -134,6 +134,9 @@ class PostgresStore:
         )
         return int(self._one(f"{tables} AND relkind IN ('r', 'S')"))
 
+    def free_disk(self) -> None:
+        """The server does not say."""
+
     def secret(self) -> str:
         self._change(
             "INSERT INTO meta VALUES ('secret', :new) ON CONFLICT DO NOTHING", new=secrets.token_hex(32)

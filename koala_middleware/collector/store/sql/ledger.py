@@ -12,9 +12,15 @@ from typing import Any
 
 from koala_middleware.collector.store.sql.ownership_queries import OwnershipQueries
 
+_PAGES = "x" * 64 * 1024
+
 
 class SqlLedger(OwnershipQueries, ABC):
     """What remains to a subclass is what its database does in its own way."""
+
+    def check_writable(self) -> None:
+        self.sql.rows("INSERT INTO meta VALUES ('check', ?)", (_PAGES,))
+        self.sql.rows("DELETE FROM meta WHERE name = 'check'")
 
     def set_person(self, entry_no: int, person: int) -> None:
         self.sql.rows("UPDATE entry SET person_no = ? WHERE entry_no = ?", (person, entry_no))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 from queue import Empty, LifoQueue
 from typing import IO
 
+from koala_middleware.collector.store.errors import DatabaseUnavailable
 from koala_middleware.collector.store.sql.reader import SqlReader
 from koala_middleware.collector.store.sqlite.connection import SqliteConnection
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
@@ -70,12 +72,16 @@ class SqliteStore:
         except Empty:
             connection = self._connect()
             connection.execute("PRAGMA query_only = ON")
-        connection.execute("BEGIN")
         try:
+            connection.execute("BEGIN")
             yield SqlReader(SqliteConnection(connection))
-        finally:
             connection.execute("ROLLBACK")
-            self._put_back(connection)
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError):
+                raise DatabaseUnavailable(f"SQLite cannot read the file: {error}") from error
+            raise
+        self._put_back(connection)
 
     def _put_back(self, connection: sqlite3.Connection) -> None:
         if self._idle.full():
@@ -140,6 +146,9 @@ class SqliteStore:
         """Bytes on disk, the write-ahead log included."""
         files = (Path(f"{self.path}{suffix}") for suffix in ("", "-wal", "-shm"))
         return sum(file.stat().st_size for file in files if file.exists())
+
+    def free_disk(self) -> int:
+        return shutil.disk_usage(self.path.absolute().parent).free
 
     def _connect(self) -> sqlite3.Connection:
         if not self.path.exists():
