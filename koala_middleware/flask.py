@@ -5,7 +5,7 @@ Wraps the app's `wsgi_app` and adds one property to its request class. The rest 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import flask
 from flask import Flask, Request, Response
@@ -84,11 +84,9 @@ class _KoalaRequestMixin:
         return context
 
 
-if TYPE_CHECKING:
-
-    class KoalaRequest(_KoalaRequestMixin, Request):
-        """For annotations: a Flask request with its `koala`."""
+class KoalaRequest(_KoalaRequestMixin, Request):
+    """For annotations: a Flask request with its `koala`."""
 
 
 # Flask's own `request`, typed with its `koala`.
-request = cast("KoalaRequest", flask.request)
+request = cast(KoalaRequest, flask.request)

@@ -1,4 +1,4 @@
-"""Jobs: what a background job records belongs to the visitor who caused it.
+"""Background jobs: what a job records belongs to the visitor who caused it.
 
-One module for each queue, imported by the site that uses it; nothing here imports a queue.
+One module for each queue, imported by the site that uses it. The other modules must not import a queue.
 """

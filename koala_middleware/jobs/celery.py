@@ -1,6 +1,6 @@
-"""Celery: `carry(client)` beside the Celery app, in the web processes and in the workers.
+"""Celery: call `propagate_visitors(client)` beside the Celery app, in web processes and workers.
 
-The ticket is a header of the message: set by the signal before publishing, read by the one before running.
+The ticket is a header of the message. Celery's signals write it before publishing and read it before running.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from typing import Any
 from celery import signals
 
 from koala_middleware.client import KoalaClient
-from koala_middleware.jobs.propagation import KEY, Carrier, JobRun
+from koala_middleware.jobs.propagation import KEY, JobRun, VisitorPropagator
 
 _UID = "koala_middleware"
 
 
-def carry(client: KoalaClient) -> None:
-    """Let every task of this process know who caused it: `koala.track(…)` in a task is theirs.
+def propagate_visitors(client: KoalaClient) -> None:
+    """Make `koala.track(…)` in a task belong to the visitor who caused it.
 
-    A task called at once (`task_always_eager`, `.apply()`) stays in its caller's context; one that nobody
-    caused, such as a periodic one, has none. Called again, the last client counts.
+    A task that runs inside its caller (`task_always_eager`, `.apply()`) uses the caller's context. A task that no
+    visitor caused, such as a periodic one, has none. A second call replaces the client.
 
     Raises:
         KoalaConfigError: the client has no signing_key.
         ImportError: the extra `jobs` is not installed.
     """
-    hooks = _Hooks(Carrier(client))
+    hooks = _Hooks(VisitorPropagator(client))
     for signal, receive in (
         (signals.before_task_publish, hooks.publish),
         (signals.task_prerun, hooks.begin),
@@ -37,18 +37,17 @@ def carry(client: KoalaClient) -> None:
 
 
 class _Hooks:
-    def __init__(self, carrier: Carrier) -> None:
-        self._carrier = carrier
+    def __init__(self, propagator: VisitorPropagator) -> None:
+        self._propagator = propagator
         self._running: dict[str, JobRun] = {}
 
     def publish(self, headers: dict[str, Any] | None = None, **_signal: Any) -> None:
-        # At the top level, not under `headers["headers"]`: once that is there, Celery 5 no longer shows a
-        # task the site's own headers.
-        if headers is not None and (ticket := self._carrier.ticket()) is not None:
+        # Not under `headers["headers"]`: Celery 5 would then hide the site's own headers from the task.
+        if headers is not None and (ticket := self._propagator.ticket()) is not None:
             headers[KEY] = ticket
 
     def begin(self, task_id: str, task: Any, **_signal: Any) -> None:
-        run = self._running[task_id] = self._carrier.run(task.request.get(KEY))
+        run = self._running[task_id] = self._propagator.run(task.request.get(KEY))
         run.begin()
 
     def end(self, task_id: str, **_signal: Any) -> None:
@@ -56,5 +55,5 @@ class _Hooks:
             run.end()
 
     def close(self, **_signal: Any) -> None:
-        # A pool's process ends by os._exit: no exit handler runs.
-        self._carrier.client.close()
+        # Pool processes end by os._exit, which runs no exit handler.
+        self._propagator.client.close()

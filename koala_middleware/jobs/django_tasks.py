@@ -1,7 +1,7 @@
 """Django's tasks (`django.tasks`, and `django_tasks` before Django 6): a mixin for the backend.
 
-Django's tasks have no room for headers: the ticket travels as one more keyword argument, laid in when a task
-is enqueued and taken out when it is called.
+Django's tasks have no headers. The ticket is one more keyword argument, added when a task is enqueued and removed when
+it is called.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from asgiref.sync import sync_to_async
 from koala_middleware.client import KoalaClient
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.django.middleware import koala_settings
-from koala_middleware.jobs.propagation import KEY, Carrier
+from koala_middleware.jobs.propagation import KEY, VisitorPropagator
 
 
 class KoalaTasks:
-    """Put it before your backend, and name that class in `TASKS`; its settings are Django's `KOALA_…`.
+    """A mixin that makes `koala.track(…)` in a task belong to the visitor who caused it.
+
+    Put it before your backend, and name that class in `TASKS`. Its settings are Django's `KOALA_…`.
 
     ```python
     class Backend(KoalaTasks, DatabaseBackend): ...
     ```
-    `koala.track(…)` in a task then belongs to who caused it. Workers have to know this backend before web
-    processes do: one without it hands the ticket to the task.
+    Deploy workers first: a worker without this backend passes the ticket to the task as an argument.
 
     Raises:
         KoalaConfigError: `KOALA_SIGNING_KEY` or another setting is missing, when the first task is defined.
@@ -40,23 +41,23 @@ class KoalaTasks:
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
-        carrier()
+        propagator()
 
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        return super().enqueue(task, args, _stamped(kwargs))  # type: ignore[misc]  # the backend's, next in line
+        return super().enqueue(task, args, _stamped(kwargs))  # type: ignore[misc]  # the backend's
 
     async def aenqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return await super().aenqueue(task, args, _stamped(kwargs))  # type: ignore[misc]  # as above
 
 
 @cache
-def carrier() -> Carrier:
-    """The carrier by Django's settings, one for the process."""
-    return Carrier(KoalaClient(KoalaConfig.load({}, koala_settings())))
+def propagator() -> VisitorPropagator:
+    """The process's propagator, with Django's settings."""
+    return VisitorPropagator(KoalaClient(KoalaConfig.load({}, koala_settings())))
 
 
 def _stamped(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    ticket = carrier().ticket()
+    ticket = propagator().ticket()
     return dict(kwargs) if ticket is None else {**kwargs, KEY: ticket}
 
 
@@ -65,16 +66,16 @@ def _carried(task_class: type[Any]) -> type[Any]:
         __slots__ = ()
 
         def call(self, *args: Any, **kwargs: Any) -> Any:
-            with carrier().run(kwargs.pop(KEY, None)):
+            with propagator().run(kwargs.pop(KEY, None)):
                 return super().call(*args, **kwargs)
 
         async def acall(self, *args: Any, **kwargs: Any) -> Any:
-            run = carrier().run(kwargs.pop(KEY, None))
+            run = propagator().run(kwargs.pop(KEY, None))
             run.begin()
             try:
                 return await super().acall(*args, **kwargs)
             finally:
-                run.leave()
+                run.hand_over()
                 await sync_to_async(run.deliver, thread_sensitive=False)()
 
     return KoalaTask

@@ -1,7 +1,7 @@
-"""Huey: `carry(huey, client)` where the Huey is made, for the web processes and the consumer.
+"""Huey: call `propagate_visitors(huey, client)` where the Huey is made, in web processes and the consumer.
 
-Huey's messages have no room for headers: the ticket travels as one more keyword argument, laid in when a
-message is serialized and taken out before its task runs.
+Huey's messages have no headers. The ticket is one more keyword argument, added when a message is serialized and removed
+before its task runs.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from huey.api import Huey, Task  # type: ignore[import-untyped]  # as above
 from huey.registry import Message  # type: ignore[import-untyped]  # as above
 
 from koala_middleware.client import KoalaClient
-from koala_middleware.jobs.propagation import KEY, Carrier, JobRun
+from koala_middleware.jobs.propagation import KEY, JobRun, VisitorPropagator
 
 
-def carry(huey: Huey, client: KoalaClient) -> None:
-    """Let every task of this Huey know who caused it: `koala.track(…)` in a task is theirs.
+def propagate_visitors(huey: Huey, client: KoalaClient) -> None:
+    """Make `koala.track(…)` in a task belong to the visitor who caused it.
 
-    Consumers have to have this line before web processes do: one without it hands the ticket to the task.
+    Deploy consumers first: a consumer without this line passes the ticket to the task as an argument.
 
     Raises:
         KoalaConfigError: the client has no signing_key.
         ImportError: the extra `jobs` is not installed.
     """
-    carrier = Carrier(client)
-    hooks = _Hooks(carrier)
-    huey.serializer = _Serializer(huey.serializer, carrier)
+    propagator = VisitorPropagator(client)
+    hooks = _Hooks(propagator)
+    huey.serializer = _Serializer(huey.serializer, propagator)
     huey.pre_execute(name=KEY)(hooks.begin)
     huey.post_execute(name=KEY)(hooks.end)
     huey.signal(signals.SIGNAL_CANCELED, signals.SIGNAL_INTERRUPTED)(hooks.abort)
@@ -36,14 +36,14 @@ def carry(huey: Huey, client: KoalaClient) -> None:
 
 
 class _Serializer:
-    """Huey's own serializer, and the ticket in what goes through it."""
+    """Huey's own serializer, which also adds tickets."""
 
-    def __init__(self, serializer: Any, carrier: Carrier) -> None:
+    def __init__(self, serializer: Any, propagator: VisitorPropagator) -> None:
         self._serializer = serializer
-        self._carrier = carrier
+        self._propagator = propagator
 
     def serialize(self, data: Any) -> bytes:
-        if isinstance(data, Message) and (ticket := self._carrier.ticket()) is not None:
+        if isinstance(data, Message) and (ticket := self._propagator.ticket()) is not None:
             data = _stamped(data, ticket)
         serialized: bytes = self._serializer.serialize(data)
         return serialized
@@ -53,7 +53,7 @@ class _Serializer:
 
 
 def _stamped(message: Any, ticket: str) -> Any:
-    """The message with its ticket, and those that wait within it for its end."""
+    """The message with a ticket, and so its callbacks."""
     return message._replace(
         kwargs={**(message.kwargs or {}), KEY: ticket},
         on_complete=message.on_complete and _stamped(message.on_complete, ticket),
@@ -62,13 +62,13 @@ def _stamped(message: Any, ticket: str) -> Any:
 
 
 class _Hooks:
-    def __init__(self, carrier: Carrier) -> None:
-        self._carrier = carrier
+    def __init__(self, propagator: VisitorPropagator) -> None:
+        self._propagator = propagator
         self._running: dict[str, tuple[JobRun, object]] = {}
 
     def begin(self, task: Task) -> None:
         ticket = task.kwargs.pop(KEY, None)
-        run = self._carrier.run(ticket)
+        run = self._propagator.run(ticket)
         self._running[task.id] = run, ticket
         run.begin()
 
@@ -76,16 +76,16 @@ class _Hooks:
         self._end(task, again=exception is not None)
 
     def abort(self, _signal: str, task: Task) -> None:
-        # Cancelled before it ran, or interrupted: there will be no post_execute.
+        # Canceled before it ran, or interrupted: post_execute is not called.
         self._end(task, again=True)
 
     def _end(self, task: Task, *, again: bool) -> None:
         run, ticket = self._running.pop(task.id, (None, None))
         if again and ticket is not None:
-            task.kwargs[KEY] = ticket  # for the next try
+            task.kwargs[KEY] = ticket  # for the next attempt
         if run is not None:
             run.end()
 
     def close(self) -> None:
         if multiprocessing.parent_process() is not None:
-            self._carrier.client.close()  # a worker process ends by os._exit: no exit handler runs
+            self._propagator.client.close()  # a worker process ends by os._exit, which runs no exit handler

@@ -1,6 +1,6 @@
-"""Both ends of a queue: writes the current person's ticket, and runs a job under the ticket it brought.
+"""Takes the visitor from the request that enqueues a job to the worker that runs it, as a signed ticket.
 
-Knows no queue. The job comes first: no ticket, however broken, and no endpoint can keep it from running.
+Must not know queues. The job comes first: neither a broken ticket nor the endpoint keeps it from running.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from __future__ import annotations
 from koala_middleware.calls.current import current
 from koala_middleware.calls.session import PersonSession
 from koala_middleware.client import KoalaClient
-from koala_middleware.jobs.ticket import BadTicketError, Ticket, Tickets
+from koala_middleware.jobs.ticket import BadTicketError, Ticket, TicketSigner
 from koala_middleware.protocol.subjects import Person
 
-KEY = "koala_ticket"  # the name of the ticket in a message's headers or meta
+KEY = "koala_ticket"  # of the ticket in a message's headers, meta or arguments
 
-_OUT = frozenset({"outage", "held"})
+_DOWN = frozenset({"outage", "held"})
 
 
-class Carrier:
-    """What each queue's module holds one of.
+class VisitorPropagator:
+    """Writes tickets for jobs that are enqueued, and opens contexts for jobs that run.
 
     Raises:
         KoalaConfigError: the client has no signing_key.
@@ -26,28 +26,24 @@ class Carrier:
 
     def __init__(self, client: KoalaClient) -> None:
         self.client = client
-        self._tickets = Tickets(client.config) if client.config.enabled else None
+        self._tickets = TicketSigner(client.config) if client.config.enabled else None
 
     def ticket(self) -> str | None:
-        """The current person's, for a job about to be enqueued; None where there is nobody. Never raises."""
+        """A ticket for the current visitor, or None outside requests. Never raises."""
         context = current.get(None)
         if context is None or self._tickets is None:
             return None
         try:
-            context._used = True  # the id travels on: the response should carry its cookie
-            return self._tickets.written(Ticket.of(context._person, context.consent_given))
-        except BadTicketError as reason:
-            self.client._pipeline.log.warning(
-                f"a job goes without its visitor: the ticket cannot be written, {reason}"
-            )
+            context._used = True  # the id leaves the request, so its cookie should be set
+            return self._tickets.sign(Ticket.for_person(context._person, context.consent_given))
         except Exception as error:  # noqa: BLE001  (the edge: enqueueing must not fail for us)
             self.client._pipeline.log.warning(
-                "a job goes without its visitor: its ticket failed", error=error
+                "a job is enqueued without its visitor: writing its ticket failed", error=error
             )
         return None
 
     def run(self, ticket: object) -> JobRun:
-        """The run of one job; `ticket` as the message brought it, None for none."""
+        """The run of one job, with the ticket from its message, if there is one."""
         return JobRun(self.client, self._session(ticket))
 
     def _session(self, ticket: object) -> PersonSession | None:
@@ -57,16 +53,16 @@ class Carrier:
             read = self._tickets.read(ticket)
         except BadTicketError as reason:
             self.client._pipeline.log.warning(
-                f"a job's ticket is ignored and the job runs without its visitor: {reason}"
+                f"a job runs without its visitor, since its ticket is invalid: {reason}"
             )
             return None
         return PersonSession(self.client._pipeline, read.person or Person(), read.consent)
 
 
 class JobRun:
-    """`begin()` before the job, `end()` after it, in the same thread; or as a `with` block. Never raises.
+    """One run of a job: call `begin()` before and `end()` after it in the same thread, or use `with`. Never raises.
 
-    A job that is run at once, within the request that asked for it, stays in that request's context.
+    A job that runs inside the request that enqueued it uses that request's context.
     """
 
     __slots__ = ("_client", "_nested", "_session")
@@ -80,19 +76,19 @@ class JobRun:
         if self._session is not None and not self._nested:
             self._session._open()
 
-    def leave(self) -> None:
-        """Hand over what was said, without waiting for its delivery."""
+    def hand_over(self) -> None:
+        """Hand over what the job recorded, without waiting for its delivery."""
         if self._session is not None and not self._nested:
             self._session._close()
 
     def deliver(self, timeout: float | None = None, *, last: bool = False) -> None:
-        """Wait until what was said is out, `shutdown_timeout` at most: the worker may end without a word.
+        """Wait for the delivery, at most `shutdown_timeout`: the worker may end without running exit handlers.
 
         Args:
-            timeout: Seconds that are left for it, where it is less.
-            last: The process ends now; what is still there is counted as lost, or kept on disk.
+            timeout: Seconds that are left, if that is less.
+            last: The process ends now. Entries that still wait are counted as lost, or kept on disk.
         """
-        if self._nested or (not last and self._in_vain()):
+        if self._nested or (not last and self._endpoint_is_down()):
             return
         seconds = self._client.config.shutdown_timeout
         if timeout is not None:
@@ -100,14 +96,14 @@ class JobRun:
         try:
             (self._client.close if last else self._client.flush)(seconds)
         except Exception as error:  # noqa: BLE001  (the edge: the job has done its work)
-            self._client._pipeline.log.warning("what a job said could not be flushed", error=error)
+            self._client._pipeline.log.warning("what a job recorded could not be delivered", error=error)
 
-    def _in_vain(self) -> bool:
-        """The endpoint is known to take nothing now: no job waits for it, a thread tries on."""
-        return self._client.health().state in _OUT
+    def _endpoint_is_down(self) -> bool:
+        """Whether no job should wait: the delivery thread goes on trying."""
+        return self._client.health().state in _DOWN
 
     def end(self) -> None:
-        self.leave()
+        self.hand_over()
         self.deliver()
 
     def __enter__(self) -> None:

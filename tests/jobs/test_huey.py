@@ -10,7 +10,7 @@ from huey import MemoryHuey  # type: ignore[import-untyped]  # huey brings no ty
 from huey.exceptions import CancelExecution  # type: ignore[import-untyped]  # as above
 
 from koala_middleware import KoalaClient, koala
-from koala_middleware.jobs.huey import carry
+from koala_middleware.jobs.huey import propagate_visitors
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def client() -> Iterator[KoalaClient]:
 @pytest.fixture
 def huey(client: KoalaClient) -> Any:
     huey = MemoryHuey("huey-test")
-    carry(huey, client)
+    propagate_visitors(huey, client)
     return huey
 
 

@@ -7,12 +7,12 @@ import work
 from celery import Celery
 
 from koala_middleware import koala
-from koala_middleware.jobs.celery import carry
+from koala_middleware.jobs.celery import propagate_visitors
 
 app = Celery("site", broker=os.environ["REDIS_URL"])
 
 client = work.client
-carry(client)
+propagate_visitors(client)
 
 
 @app.task(name="record")

@@ -8,12 +8,12 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import CurrentMessage
 
 from koala_middleware import koala
-from koala_middleware.jobs.dramatiq import carry
+from koala_middleware.jobs.dramatiq import propagate_visitors
 
 client = work.client
 broker = RedisBroker(url=os.environ["REDIS_URL"], namespace="dramatiq-site")
 broker.add_middleware(CurrentMessage())
-carry(broker, client)
+propagate_visitors(broker, client)
 dramatiq.set_broker(broker)
 
 

@@ -6,11 +6,11 @@ import work
 from huey import RedisHuey
 
 from koala_middleware import koala
-from koala_middleware.jobs.huey import carry
+from koala_middleware.jobs.huey import propagate_visitors
 
 client = work.client
 huey = RedisHuey("huey-site", url=os.environ["REDIS_URL"])
-carry(huey, client)
+propagate_visitors(huey, client)
 
 
 @huey.task()
