@@ -8,7 +8,10 @@ from __future__ import annotations
 import tracemalloc
 from uuid import UUID, uuid4
 
+from koala_middleware.delivery.clock import monotonic
+from koala_middleware.delivery.outbox.base import Desk
 from koala_middleware.delivery.outbox.memory import MemoryOutbox
+from koala_middleware.delivery.schedule.lanes import Lanes
 from koala_middleware.payload.values.serialization import to_json
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Person
@@ -25,17 +28,19 @@ def entry_of(number: int) -> Entry:
 
 def bytes_per_entry(entries_each: int) -> tuple[float, float]:
     """Of a full outbox in which each visitor has so many entries: bytes an entry, and of those its body's."""
-    outbox = MemoryOutbox(linger=1.0, max_entries=ENTRIES, max_bytes=10**9, drop_old=False)
+    desk = Desk(Lanes(linger=1.0))
+    outbox = MemoryOutbox(desk, max_entries=ENTRIES, max_bytes=10**9, drop_old=False)
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         for number in range(ENTRIES):
             visitor = str(UUID(int=(4 << 76) + (2 << 62) + number // entries_each))
-            outbox.put(Batch(Person(visitor), (entry_of(number),)))
+            outbox.put(Batch(Person(visitor), (entry_of(number),)), monotonic())
+            outbox.take_in(desk.inbox.popleft(), monotonic())
         used = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    return used / ENTRIES, outbox.stats().waiting_bytes / ENTRIES
+    return used / ENTRIES, outbox.waiting_bytes() / ENTRIES
 
 
 def main() -> None:

@@ -6,21 +6,20 @@ Must not know how a batch is sent, nor what happens at forks and ends.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import processes
 from koala_middleware.delivery.outbox import counters
-from koala_middleware.delivery.outbox.counters import Ledger
+from koala_middleware.delivery.outbox.counters import Door
 from koala_middleware.delivery.report import DeliveryReport, DeliveryStats, Health
 from koala_middleware.delivery.schedule.purge_targets import People
 from koala_middleware.log_once import LogOnce
 from koala_middleware.protocol.batches import Batch
 
 if TYPE_CHECKING:
-    from koala_middleware.delivery.sending.sender import Sender
+    from koala_middleware.delivery.sending.dispatcher import Dispatcher
 
 FLUSH_TIMEOUT = 10.0  # seconds, where flush() is not told
 
@@ -28,17 +27,17 @@ FLUSH_TIMEOUT = 10.0  # seconds, where flush() is not told
 class Delivery:
     """Takes batches, delivers them, accounts for them.
 
-    Two of equal configuration in one process share one sender, and so its numbers: a client made per request
+    Two of equal configuration in one process share one dispatcher, and so its numbers: a client made per request
     costs no thread. Making one starts nothing and opens nothing; the first `put` does, in the process that
     has it. After `close` it can be used again.
     """
 
     def __init__(self, config: KoalaConfig) -> None:
         self._config = config
-        self._sender: Sender | None = None
+        self._dispatcher: Dispatcher | None = None
         self._in_use = False  # we are one of its users
         self._pid = os.getpid()
-        self._off = Ledger()
+        self._off = Door()
         if config.enabled and config.delivery != "off":
             processes.prepare(config)
 
@@ -59,10 +58,9 @@ class Delivery:
         """Counts entries that never came to delivery (sampled out, `before_send`), so that the sum is
         right."""
         if self._config.delivery == "off" or not self._config.enabled:
-            self._off.accepted += entries
-            self._off.drop(entries, reason)
+            self._off.leave_out(entries, reason)
         else:
-            self._ready().outbox.count_dropped(entries, reason)
+            self._ready().leave_out(entries, reason)
 
     def set_aside(self, batch: Batch, reason: str) -> None:
         """Keeps a batch that must not be sent with the refused ones, to be looked at. Never raises."""
@@ -70,13 +68,13 @@ class Delivery:
             if self._config.delivery == "off":
                 self.dropped(len(batch.entries), counters.OFF)
             else:
-                self._ready().outbox.set_aside(batch, reason)
+                self._ready().set_aside(batch, reason)
         except Exception as error:  # noqa: BLE001  (as in put)
             _notices.error("a batch could not be kept aside", error)
 
     def adopt(self) -> None:
         """Takes over what dead processes left in the durable outbox, without an entry of one's own."""
-        self._ready().outbox.tend(time.monotonic())
+        self._ready().look_around()
 
     def purge(self, emails: Collection[str]) -> int:
         """Takes out what waits of these people; answers how many entries that were.
@@ -84,13 +82,13 @@ class Delivery:
         Out of a durable outbox's files as well. What another living process has there goes within seconds,
         and is not in the number.
         """
-        people, sender = People.of(emails), self._current()
-        if sender is not None:
-            return sender.outbox.purge(people)
+        people, dispatcher = People.of(emails), self._current()
+        if dispatcher is not None:
+            return dispatcher.purge(people)
         if self._config.outbox is None:
             return 0
+        from koala_middleware.delivery.outbox.choosing import directory_for  # noqa: PLC0415  (as in processes.prepare)
         from koala_middleware.delivery.outbox.purging import known_in, purge_directory  # noqa: PLC0415  (rare)
-        from koala_middleware.delivery.sending.sender import directory_for  # noqa: PLC0415  (as in processes.prepare)
 
         directory = directory_for(self._config.outbox, self._config.public_api_key)
         return purge_directory(directory, known_in(directory, people))
@@ -102,10 +100,10 @@ class Delivery:
             timeout: Seconds that it may take, 10 when None. It ends before that when nothing can be sent
             before.
         """
-        sender = self._current()
-        if sender is None:
+        dispatcher = self._current()
+        if dispatcher is None:
             return _NOTHING
-        return sender.flush(FLUSH_TIMEOUT if timeout is None else timeout)
+        return dispatcher.flush(FLUSH_TIMEOUT if timeout is None else timeout)
 
     def close(self, timeout: float | None = None) -> DeliveryReport:
         """Flushes and lets go. Idempotent; a later `put` starts anew.
@@ -117,43 +115,43 @@ class Delivery:
         Args:
             timeout: Seconds that it may take, `shutdown_timeout` when None.
         """
-        sender = self._current()
-        if sender is None:
+        dispatcher = self._current()
+        if dispatcher is None:
             return _NOTHING
         seconds = self._config.shutdown_timeout if timeout is None else timeout
-        sender.users.discard(self)
+        dispatcher.users.discard(self)
         self._in_use = False
-        return sender.flush(seconds) if sender.users else sender.close(seconds)
+        return dispatcher.flush(seconds) if dispatcher.users else dispatcher.close(seconds)
 
     def stats(self) -> DeliveryStats:
-        sender = self._current()
-        if sender is None:
-            off = self._off
-            return DeliveryStats(accepted=off.accepted, dropped=dict(off.dropped))
-        return sender.outbox.stats()
+        dispatcher = self._current()
+        if dispatcher is None:
+            left_out = {reason: tally.n for reason, tally in self._off.left_out.items()}
+            return DeliveryStats(accepted=sum(left_out.values()), dropped=left_out)
+        return dispatcher.stats()
 
     def health(self) -> Health:
-        sender = self._current()
-        if sender is None:
+        dispatcher = self._current()
+        if dispatcher is None:
             return Health(
                 ok=True, state="idle", reason="", waiting=0, oldest_waiting_age=None, last_success=None
             )
-        return sender.health()
+        return dispatcher.health()
 
-    def _ready(self) -> Sender:
-        sender = self._current()
-        if sender is None or not self._in_use:
-            sender = self._sender = processes.sender_for(self._config)
-            sender.users.add(self)
+    def _ready(self) -> Dispatcher:
+        dispatcher = self._current()
+        if dispatcher is None or not self._in_use:
+            dispatcher = self._dispatcher = processes.dispatcher_for(self._config)
+            dispatcher.users.add(self)
             self._in_use = True
-        return sender
+        return dispatcher
 
-    def _current(self) -> Sender | None:
-        if self._pid != os.getpid():  # we are a forked child: the sender is our parent's
+    def _current(self) -> Dispatcher | None:
+        if self._pid != os.getpid():  # we are a forked child: the dispatcher is our parent's
             self._pid = os.getpid()
-            self._sender = None
-            self._off = Ledger()
-        return self._sender
+            self._dispatcher = None
+            self._off = Door()
+        return self._dispatcher
 
 
 _NOTHING = DeliveryReport(complete=True)

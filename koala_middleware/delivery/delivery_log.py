@@ -1,4 +1,4 @@
-"""The logbook: what the log says of delivery, one line when trouble starts, one when it ends, never one
+"""The delivery log: what the log says of delivery, one line when trouble starts, one when it ends, never one
 per entry.
 
 Numbers, settings and kinds of failure only: no line holds a visitor's data.
@@ -6,27 +6,28 @@ Numbers, settings and kinds of failure only: no line holds a visitor's data.
 
 from __future__ import annotations
 
-import logging
-import threading
 from dataclasses import dataclass
 
 from koala_middleware.delivery.outbox import counters
-from koala_middleware.delivery.report import DeliveryStats
-from koala_middleware.delivery.sending.circuit_breaker import Change
+from koala_middleware.delivery.report import Change, DeliveryStats
 from koala_middleware.delivery.transports.answers import Answer, advice
+from koala_middleware.log_once import logger as log
 
-log = logging.getLogger("koala_middleware")
-
-BLINK = 1.0  # seconds; what is over before that is not said
+BLINK = 1.0  # seconds; an outage that is over before that is not said
+LONG_BLINK = 1.5  # the same of an endpoint that seems to hold everything: it is asked again before that
 CALM = 10.0  # seconds without another entry lost, after which losing is over
 _LOSSES = (counters.OUTBOX_FULL, counters.TOO_OLD, counters.CORRUPT)
 _LOUDEST = 3600.0  # an alarm is repeated at growing distances, once an hour at last
 
 
 @dataclass(frozen=True, slots=True)
-class _Outage:
+class _Trouble:
+    """Not said yet. Attributes: `since` when nothing gets through, `changed` when it became what it is."""
+
     answer: Answer
     since: float
+    changed: float
+    held: bool
 
 
 @dataclass(slots=True)
@@ -37,14 +38,13 @@ class _Losing:
     changed: float
 
 
-class Logbook:
-    """Remembers what was said. Called outside every lock that an app's thread could want."""
+class DeliveryLog:
+    """Remembers what was said. The dispatcher's alone."""
 
     def __init__(self, endpoint: str, alarm_after: float) -> None:
-        self._lock = threading.RLock()
         self._endpoint = endpoint
         self._alarm_after = alarm_after
-        self._outage: _Outage | None = None  # one that was not said yet
+        self._unsaid: _Trouble | None = None
         self._trouble_since: float | None = None  # of what was said
         self._losing: _Losing | None = None
         self._lost = 0
@@ -52,45 +52,49 @@ class Logbook:
         self._refused = 0
         self._refused_said = 0
 
-    def changed(self, change: Change, answer: Answer, stats: DeliveryStats, now: float) -> None:
-        """The endpoint went away, holds everything, or is back."""
-        with self._lock:
-            if change == "outage":
-                self._outage = _Outage(answer, now)  # said if it lasts: one cut connection is no news
-            elif change == "held":
-                self._trouble_since = now if self._trouble_since is None else self._trouble_since
-                self._outage = None
-                self._say_held(answer, stats)
-            else:
-                self._say_recovered(stats, now)
+    def changed(self, change: Change, answer: Answer, waiting: int, now: float, *, sure: bool) -> None:
+        """The endpoint went away, holds everything, or is back.
 
-    def _say_held(self, answer: Answer, stats: DeliveryStats) -> None:
-        log.error(
-            "Koala endpoint %s: %s; %d entries wait. All are held, and it is asked every 5 minutes: %s.",
-            self._endpoint,
-            answer.summary,
-            stats.waiting,
-            advice(answer, self._endpoint),
-        )
+        Args:
+            sure: That it holds everything is no guess.
+        """
+        if change == "recovered":
+            self._say_recovered(waiting, now)
+            return
+        since = self._unsaid.since if self._unsaid else self._trouble_since
+        # Said if it lasts: one cut connection is no news, and one batch may not be to a firewall's taste.
+        self._unsaid = _Trouble(answer, now if since is None else since, now, held=change == "held")
+        if change == "held" and sure:
+            self._say(self._unsaid, waiting)
 
-    def _say_outage(self, outage: _Outage, stats: DeliveryStats) -> None:
-        self._outage, self._trouble_since = None, outage.since
-        log.warning(
-            "Koala endpoint %s: %s; %d entries wait, and are sent again until they arrive.",
-            self._endpoint,
-            outage.answer.summary,
-            stats.waiting,
-        )
+    def _say(self, trouble: _Trouble, waiting: int) -> None:
+        self._unsaid, self._trouble_since = None, trouble.since
+        if trouble.held:
+            log.error(
+                "Koala endpoint %s: %s; %d entries wait. All are held, and it is asked again, every 5 minutes in the "
+                "end: %s.",
+                self._endpoint,
+                trouble.answer.summary,
+                waiting,
+                advice(trouble.answer, self._endpoint),
+            )
+        else:
+            log.warning(
+                "Koala endpoint %s: %s; %d entries wait, and are sent again until they arrive.",
+                self._endpoint,
+                trouble.answer.summary,
+                waiting,
+            )
 
-    def _say_recovered(self, stats: DeliveryStats, now: float) -> None:
-        since, self._trouble_since, self._outage = self._trouble_since, None, None
+    def _say_recovered(self, waiting: int, now: float) -> None:
+        since, self._trouble_since, self._unsaid = self._trouble_since, None, None
         self._next_alarm = self._alarm_after
         if since is not None:
             log.warning(
                 "Koala endpoint %s answers again after %.0f s; %d entries that waited go out now.",
                 self._endpoint,
                 now - since,
-                stats.waiting,
+                waiting,
             )
 
     def look(self, stats: DeliveryStats, unserved: float, now: float) -> None:
@@ -99,33 +103,36 @@ class Logbook:
         Args:
             unserved: Seconds that entries have waited without any delivery.
         """
-        with self._lock:
-            if self._outage is not None and now - self._outage.since >= BLINK:
-                self._say_outage(self._outage, stats)
-            self._look_at_losses(stats, now)
-            if unserved >= self._next_alarm:
-                self._next_alarm = min(self._next_alarm * 2, self._next_alarm + _LOUDEST)
-                log.error(
-                    "Koala: nothing was delivered to %s for %.0f s; %d entries wait.",
-                    self._endpoint,
-                    unserved,
-                    stats.waiting,
-                )
+        unsaid = self._unsaid
+        if (
+            unsaid is not None
+            and stats.waiting
+            and now - unsaid.changed >= (LONG_BLINK if unsaid.held else BLINK)
+        ):
+            self._say(unsaid, stats.waiting)
+        self._look_at_losses(stats, now)
+        if unserved >= self._next_alarm:
+            self._next_alarm = min(self._next_alarm * 2, self._next_alarm + _LOUDEST)
+            log.error(
+                "Koala: nothing was delivered to %s for %.0f s; %d entries wait.",
+                self._endpoint,
+                unserved,
+                stats.waiting,
+            )
 
     def refused(self, answer: Answer, entries: int, kept: str) -> None:
         """Entries the endpoint would not take: said at the first, then each time their number is tenfold."""
-        with self._lock:
-            self._refused += entries
-            if self._refused < 10 * self._refused_said:
-                return
-            self._refused_said = self._refused
-            log.warning(
-                "Koala endpoint %s refused %d entries so far (%s); %s.",
-                self._endpoint,
-                self._refused,
-                answer.summary,
-                kept,
-            )
+        self._refused += entries
+        if self._refused < 10 * self._refused_said:
+            return
+        self._refused_said = self._refused
+        log.warning(
+            "Koala endpoint %s refused %d entries so far (%s); %s.",
+            self._endpoint,
+            self._refused,
+            answer.summary,
+            kept,
+        )
 
     def ended(self, stats: DeliveryStats, before: DeliveryStats) -> None:
         """The last line of a process that could not deliver everything."""
@@ -138,7 +145,7 @@ class Logbook:
             log.warning("Koala: the process ends; %d entries are kept in the outbox.", stats.waiting)
 
     def _why(self) -> str:
-        return f"Endpoint {self._endpoint}: {self._outage.answer.summary}." if self._outage else ""
+        return f"Endpoint {self._endpoint}: {self._unsaid.answer.summary}." if self._unsaid else ""
 
     def _look_at_losses(self, stats: DeliveryStats, now: float) -> None:
         lost = sum(stats.dropped.get(reason, 0) for reason in _LOSSES)

@@ -1,6 +1,6 @@
-"""Processes: one sender per configuration in each, none inherited over a fork, all closed at the end.
+"""Processes: one dispatcher per configuration in each, none inherited over a fork, all closed at the end.
 
-Must not know how a sender delivers. Nothing is started or registered before the first entry.
+Must not know how a dispatcher delivers. Nothing is started or registered before the first entry.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import math
 import os
 import sys
 import threading
-import time
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
 from koala_middleware.config.settings import KoalaConfig
+from koala_middleware.delivery.clock import monotonic
+from koala_middleware.log_once import logger
 
 if TYPE_CHECKING:
-    from koala_middleware.delivery.sending.sender import Sender
+    from koala_middleware.delivery.sending.dispatcher import Dispatcher
 
-# Every setting that delivery reads: clients that are equal in these can share a sender.
+# Every setting that delivery reads: clients that are equal in these can share a dispatcher.
 _ABOUT_THE_ENDPOINT = ("public_api_key", "endpoint", "user_agent", "request_timeout", "concurrency")
 _ABOUT_THE_BROKER = ("transport", "celery_app", "broker", "broker_options", "queue", "shards")
 _ABOUT_TIME = ("delivery", "flush_interval", "shutdown_timeout", "alarm_after", "on_delivery")
@@ -41,39 +42,41 @@ class _Process:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.lock = threading.RLock()
-        self.shared: WeakValueDictionary[Hashable, Sender] = WeakValueDictionary()
-        self.senders: WeakSet[Sender] = WeakSet()
+        self.shared: WeakValueDictionary[Hashable, Dispatcher] = WeakValueDictionary()
+        self.dispatchers: WeakSet[Dispatcher] = WeakSet()
         self.sees_its_end = False
 
 
 _process = _Process()
 # Kept, not collected: destroying them would run the parent's half-done work (locks, sockets) in the child.
-_of_parents: list[Sender] = []
+_of_parents: list[Dispatcher] = []
 
 
 def prepare(config: KoalaConfig) -> None:
     """Loads what delivers while the app starts, so that no request has to share the time it takes; nor does who
     only imports the package: half of its import was this."""
-    from koala_middleware.delivery.sending import sender  # noqa: F401, PLC0415  (see above)
+    from koala_middleware.delivery.sending import dispatcher  # noqa: F401, PLC0415  (see above)
     from koala_middleware.delivery.transports import choosing  # noqa: PLC0415  (see above)
 
     if config.delivery != "relay":
         choosing.prepare(config)
 
 
-def sender_for(config: KoalaConfig) -> Sender:
-    """The sender that all clients of an equal configuration share in this process."""
-    from koala_middleware.delivery.sending.sender import Sender  # noqa: PLC0415  (loaded already: see prepare)
+def dispatcher_for(config: KoalaConfig) -> Dispatcher:
+    """The dispatcher that all clients of an equal configuration share in this process."""
+    from koala_middleware.delivery.outbox.choosing import outbox_for  # noqa: PLC0415  (loaded already: see prepare)
+    from koala_middleware.delivery.sending.dispatcher import Dispatcher  # noqa: PLC0415
 
     process = _current()
     key = _key(config)
     with process.lock:
-        sender = process.shared.get(key)
-        if sender is None:
-            sender = process.shared[key] = Sender(config)
-            process.senders.add(sender)
+        dispatcher = process.shared.get(key)
+        if dispatcher is None:
+            dispatcher = Dispatcher(config, outbox_for, driven=_threads_stand_still())
+            process.shared[key] = dispatcher
+            process.dispatchers.add(dispatcher)
             _see_the_end(process)
-        return sender
+        return dispatcher
 
 
 def _key(config: KoalaConfig) -> Hashable:
@@ -91,9 +94,9 @@ def _begin_child() -> None:
     """In a forked child: what waits is the parent's to deliver; locks, threads, connections are not ours."""
     global _process
     parents, _process = _process, _Process()
-    for sender in list(parents.senders):
-        sender.abandon()
-        _of_parents.append(sender)
+    for dispatcher in list(parents.dispatchers):
+        dispatcher.abandon()
+        _of_parents.append(dispatcher)
 
 
 def _see_the_end(process: _Process) -> None:
@@ -113,12 +116,22 @@ def _see_the_end(process: _Process) -> None:
 
 
 def close_all(longest: float = math.inf) -> None:
-    """The process ends: one deadline for all senders, the longest of theirs, and `longest` seconds at most."""
-    senders = list(_current().senders)
-    patience = max((sender.shutdown_timeout for sender in senders), default=0.0)
-    deadline = time.monotonic() + min(patience, longest)
-    for sender in senders:
-        sender.close(min(sender.shutdown_timeout, max(deadline - time.monotonic(), 0.0)), last=True)
+    """The process ends: one deadline for all dispatchers, the longest of theirs, and `longest` seconds at most."""
+    dispatchers = list(_current().dispatchers)
+    patience = max((dispatcher.shutdown_timeout for dispatcher in dispatchers), default=0.0)
+    deadline = monotonic() + min(patience, longest)
+    for dispatcher in dispatchers:
+        dispatcher.close(min(dispatcher.shutdown_timeout, max(deadline - monotonic(), 0.0)), last=True)
+
+
+def _threads_stand_still() -> bool:
+    """Before 2.0.27, uWSGI without enable-threads starts threads that never run."""
+    if getattr(sys.modules.get("uwsgi"), "has_threads", True):
+        return False
+    logger.warning(
+        "Koala: uWSGI runs without enable-threads; batches are sent at the end of each request instead."
+    )
+    return True
 
 
 os.register_at_fork(after_in_child=_begin_child)

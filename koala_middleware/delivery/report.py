@@ -13,6 +13,7 @@ from koala_middleware.protocol.batches import Batch
 
 Outcome = Literal["delivered", "retried", "refused", "dropped"]
 State = Literal["idle", "delivering", "outage", "held"]
+Change = Literal["outage", "held", "recovered"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,21 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.profiling import profiled
+from support.interrupting import every_step
+from support.profiling import just_as
 
 from koala_middleware.delivery import Delivery, DeliveryReport
-from koala_middleware.delivery.schedule import lanes
+from koala_middleware.delivery import delivery as delivery_module
+from koala_middleware.delivery.outbox import durable, log, memory, segment
+from koala_middleware.delivery.outbox.durable import DurableOutbox
+from koala_middleware.delivery.outbox.memory import MemoryOutbox
+from koala_middleware.delivery.sending import dispatcher
 from koala_middleware.delivery.sending import threads as delivery_threads
 from koala_middleware.protocol.batches import Batch
 
@@ -372,99 +379,85 @@ def test_a_signal_in_the_middle_of_puts_ends_in_order(
 
 
 @pytest.mark.parametrize("outbox", [None, "outbox"])
-def test_a_close_in_the_middle_of_a_put_of_its_own_thread_delivers_at_once(  # noqa: PLR0917  (fixtures)
-    endpoint: Endpoint,
-    deliver: Deliver,
-    batch: MakeBatch,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    outbox: str | None,
+@pytest.mark.parametrize("how", ["thread", "inline"])
+def test_a_close_at_any_step_of_a_put_of_its_own_thread_delivers_what_was_put_before(  # noqa: PLR0917  (fixtures)
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, tmp_path: Path, outbox: str | None, how: str
 ) -> None:
-    """As in a handler of SIGTERM: nobody else can have the locks that the interrupted put holds."""
-    delivery = deliver(outbox=tmp_path / outbox if outbox else None, flush_interval=6000)
-    for number in range(50):
-        delivery.put(batch(f"person-{number}", number))
-    report = interrupted_by(lambda: delivery.close(20), lambda: delivery.put(batch("ada", 50)), monkeypatch)
-    assert report.delivered == 50
-    assert sorted(map(int, endpoint.taken)) == list(range(50))
-    assert report.seconds < 10
+    """As in a handler of SIGTERM: whatever the interrupted put holds, nobody may wait for it."""
+    for step in every_step(memory, durable, log, segment, dispatcher, delivery_threads, delivery_module):
+        number = step.number
+        directory = tmp_path / outbox / str(number) if outbox else None
+        delivery = deliver(outbox=directory, flush_interval=60 + number, delivery=how)
+        delivery.put(batch("before", f"{number}-before"))
+        began = time.monotonic()
+        with step.interrupted_by(partial(close, delivery)):
+            delivery.put(batch("bo", f"{number}-within"))
+        assert time.monotonic() - began < 10
+        if step.came:
+            assert f"{number}-before" in endpoint.taken
+        assert delivery.close(20).complete
+        assert f"{number}-within" in endpoint.taken
+        assert adds_up(delivery)
+    assert number > 5
 
 
 @pytest.mark.parametrize("outbox", [None, "outbox"])
-def test_a_close_in_the_middle_of_a_put_waits_for_what_others_have_on_their_way(  # noqa: PLR0917  (fixtures)
-    endpoint: Endpoint,
-    deliver: Deliver,
-    batch: MakeBatch,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    outbox: str | None,
+def test_a_close_in_the_middle_of_a_put_waits_for_what_others_have_on_their_way(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, tmp_path: Path, outbox: str | None
 ) -> None:
-    """What a person said next waits for that answer, and whoever brings it for the interrupted put's lock."""
+    """What a person said next waits for that answer, which a thread of delivery's brings."""
     asked, closing = held_back(endpoint)
     delivery = deliver(outbox=tmp_path / outbox if outbox else None)
     delivery.put(batch("ada", 0))
     assert asked.wait(20)
     delivery.put(batch("ada", 1))
+    reports: list[DeliveryReport] = []
 
-    def close() -> DeliveryReport:
-        closing.set()
-        return delivery.close(20)
+    def close() -> None:
+        if not reports:
+            closing.set()
+            reports.append(delivery.close(20))
 
-    report = interrupted_by(close, lambda: delivery.put(batch("ada", 2)), monkeypatch)
+    put = DurableOutbox.put if outbox else MemoryOutbox.put
+    with just_as(put, close):
+        delivery.put(batch("ada", 2))
+    (report,) = reports
     assert report.complete
     assert report.delivered == 2
-    assert endpoint.taken == ["0", "1"]
-
-
-def test_what_a_close_interrupted_is_delivered_by_the_next_close(
-    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    delivery = deliver(flush_interval=60)
-    delivery.put(batch("ada", 1))
-    interrupted_by(lambda: delivery.close(20), lambda: delivery.put(batch("ada", 2)), monkeypatch)
-    assert endpoint.taken == ["1"]
-    assert delivery.close(20).delivered == 1
-    assert endpoint.taken == ["1", "2"]
-
-
-def test_a_close_after_a_put_was_left_with_its_lock_taken_waits_for_others_too(
-    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
-) -> None:
-    """A handler that raises, as Ctrl-C's does, may come between the taking of a lock and what gives it back."""
-    asked, closing = held_back(endpoint)
-    delivery = deliver()
-    delivery.put(batch("ada", 0))
-    assert asked.wait(20)
-    delivery.put(batch("ada", 1))
-
-    def interrupt(_: object, event: str, called: Any) -> None:
-        if event == "c_return" and called.__name__ == "acquire":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), profiled(interrupt):
-        delivery.put(batch("bo", 2))
-    closing.set()
+    assert endpoint.taken[:2] == ["0", "1"]
     assert delivery.close(20).complete
-    assert sorted(endpoint.taken) == ["0", "1", "2"]
+    assert endpoint.taken == ["0", "1", "2"]
 
 
-def interrupted_by(
-    close: Callable[[], DeliveryReport], put: Callable[[], None], monkeypatch: pytest.MonkeyPatch
-) -> DeliveryReport:
-    """The report of a close in the middle of a put, whose entry is about to be added to its lane."""
-    add = lanes.Lanes.add
-    reports: list[Any] = []
+@pytest.mark.parametrize("outbox", [None, "outbox"])
+def test_a_handler_that_raises_at_any_step_of_a_put_costs_no_entry_that_others_have_put(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, tmp_path: Path, outbox: str | None
+) -> None:
+    """As Ctrl-C does, in whatever request it happens to come: no lock stays taken, nobody waits for ever."""
 
-    def add_and_be_interrupted(*args: Any, **more: Any) -> None:
-        if not reports:
-            reports.append(None)
-            reports[0] = close()
-        add(*args, **more)
+    def interrupt() -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(lanes.Lanes, "add", add_and_be_interrupted)
-    put()
-    report: DeliveryReport = reports[0]
-    return report
+    for step in every_step(memory, durable, log, segment, dispatcher, delivery_threads):
+        number = step.number
+        directory = tmp_path / outbox / str(number) if outbox else None
+        delivery = deliver(outbox=directory, flush_interval=60 + number)
+        delivery.put(batch("ada", f"{number}-before"))
+        with suppress(KeyboardInterrupt), step.interrupted_by(interrupt):
+            delivery.put(batch("bo", f"{number}-within"))
+        delivery.put(batch("ada", f"{number}-after"))
+        assert delivery.close(20).complete
+        assert {f"{number}-before", f"{number}-after"} <= set(endpoint.taken)
+        assert adds_up(delivery)
+
+
+def close(delivery: Delivery) -> None:
+    delivery.close(20)
+
+
+def adds_up(delivery: Delivery) -> bool:
+    stats = delivery.stats()
+    return stats.accepted == stats.delivered + stats.waiting + stats.refused + sum(stats.dropped.values())
 
 
 def held_back(endpoint: Endpoint) -> tuple[threading.Event, threading.Event]:

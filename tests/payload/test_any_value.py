@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,8 +13,9 @@ from jsonschema import Draft202012Validator
 from support.examples import examples
 
 from koala_middleware.config.settings import KoalaConfig
-from koala_middleware.delivery.outbox.memory import MemoryOutbox
-from koala_middleware.delivery.schedule.lanes import batch_of as batch_of_parcel
+from koala_middleware.delivery.schedule.items import Waiting
+from koala_middleware.delivery.schedule.items import batch_of as batch_of_parcel
+from koala_middleware.delivery.schedule.lanes import Lanes
 from koala_middleware.payload.drafts import Call
 from koala_middleware.payload.entries import build_batch
 from koala_middleware.payload.outgoing_filter import OutgoingFilter
@@ -102,14 +102,15 @@ calls = st.builds(
 
 def sent(*batches: Batch) -> list[Batch]:
     """What delivery makes of them: a batch for each request."""
-    outbox = MemoryOutbox(linger=0.0, max_entries=10_000, max_bytes=10**9, drop_old=False)
+    lanes = Lanes(linger=0.0)
     for batch in batches:
-        outbox.put(batch)
+        for entry in batch.entries:
+            lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, 0.0), 0.0)
     requests: list[Batch] = []
-    while claimed := outbox.claim_many(math.inf, 1):
+    while claimed := list(lanes.claim(0.0, 1)):
         [parcel] = claimed
         requests.append(batch_of_parcel(parcel.items))
-        outbox.done(parcel, parcel.items)
+        lanes.settle(parcel, parcel.items, 0.0)
     return requests
 
 

@@ -1,437 +1,606 @@
-"""The durable outbox: every entry is in a file before `put` returns, and in memory only while it is on its
-way.
+"""The durable outbox: every entry is in a file before `put` returns, and in memory only while it is on its way.
 
-A memory outbox for what is on its way (and for everything while the disk is in trouble), a spool for the
-rest. Must not know the file format.
+Composes the log that callers write, the backlog that is read on as there is room, and the schedule. While the disk
+is in trouble entries wait in memory, and are written once it is not. Must not know the file format.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
-from weakref import finalize
 
-from koala_middleware.delivery.outbox import counters
-from koala_middleware.delivery.outbox.memory import MemoryOutbox, owns
+from koala_middleware.delivery.clock import monotonic
+from koala_middleware.delivery.gil import breathe, paced
+from koala_middleware.delivery.outbox import counters, folder
+from koala_middleware.delivery.outbox.backlog import Backlog
+from koala_middleware.delivery.outbox.base import Desk, Put, size_of
+from koala_middleware.delivery.outbox.log import SLOW, Full, Log, Written, trouble_of
+from koala_middleware.delivery.outbox.orphans import Orphans, plausible
 from koala_middleware.delivery.outbox.purging import known_in, notes, purge_directory
-from koala_middleware.delivery.outbox.segment import Place, Reading, Segment
-from koala_middleware.delivery.outbox.spool import READ_BYTES, Full, Spool, slots_of
-from koala_middleware.delivery.report import DeliveryStats
-from koala_middleware.delivery.schedule.lanes import Parcel, Waiting
+from koala_middleware.delivery.outbox.refused import Refused
+from koala_middleware.delivery.outbox.segment import CHECK, Place, Segment
+from koala_middleware.delivery.schedule.items import Waiting
 from koala_middleware.delivery.schedule.purge_targets import People
 from koala_middleware.log_once import logger
 from koala_middleware.protocol.batches import Batch
 
-WINDOW = 1000  # entries in memory: so many fresh ones, and so many of those behind
-LOOK_AROUND = 5.0  # seconds between two searches for orphans
-TROUBLE_PAUSE = 30.0  # seconds before a directory that failed is tried again
+WINDOW = 1000  # entries in memory: so many fresh ones, and so many of the backlog
+LOOK_AROUND = 5.0  # seconds between two searches for what dead processes left
+READ_AGAIN = 5.0  # seconds after a file could not be read
 
 
-class DurableOutbox(MemoryOutbox):
+class DurableOutbox:
     """Bounded by bytes on disk and by age.
 
     Args:
         directory: Made if missing, readable by its owner alone. One for all processes of one key.
-        sync: Waits at each put until the disk has it (power loss), not only the operating system (process
-        death). hand_over: Delivers nothing itself: lets go of its files after a second, for a relay to
-        take over.
+        max_entries, memory_bytes: The bounds of what waits in memory while the disk is in trouble.
+        sync: `put` waits until the disk has it (power loss), not only the operating system (process death).
+        hands_over: Delivers nothing itself: lets go of its files after a second, for a relay to take over.
     """
 
     def __init__(
         self,
+        desk: Desk,
         directory: Path,
         *,
-        linger: float,
         max_entries: int,
         max_bytes: int,
         max_age: float,
         drop_old: bool,
         sync: bool,
         memory_bytes: int,
-        hand_over: bool = False,
+        hands_over: bool = False,
     ) -> None:
-        super().__init__(linger=linger, max_entries=max_entries, max_bytes=memory_bytes, drop_old=drop_old)
-        self._spool = Spool(directory, max_bytes=max_bytes, sync=sync)
-        self._max_age = max_age
-        self._hand_over = hand_over
-        self._writing = False
-        self._loading = threading.Lock()
-        self._behind = 0  # entries behind, by the books: changes in order with the inbox
-        self._kept: dict[str, int] = {}  # what others may deliver since we let go of it, by segment
-        self._uncounted: deque[Callable[[], None]] = deque()  # of what is done, by the files
+        self._desk = desk
+        self._log = Log(directory, max_bytes=max_bytes, sync=sync)
+        self._refused = Refused(directory, max_bytes)
+        self._backlog = Backlog()
+        self._orphans = Orphans(directory, max_age)
+        self._most_in_memory = (max_entries, memory_bytes)
+        self.max_age = max_age
+        self._drop_old = drop_old
+        self.hands_over = hands_over
+        self._ours: dict[str, Segment] = {}
+        self._kept: dict[
+            str, int
+        ] = {}  # entries of files that we let go of, by name, until another has seen to them
+        self._parked: list[Put] = []  # of subjects with a backlog, while the disk is in trouble
+        self._loose = [0, 0]  # entries and bytes that only memory has: let in by callers
+        self._loose_gone = [0, 0]  # the same: settled or written, counted by the dispatcher
         self._heeded: set[str] = set()  # notes of purges, by their files' names
-        self._trouble: OSError | None = None
-        self._trouble_said = False
-        self._try_disk_at = -math.inf
-        self._looked_around_at = -math.inf
-        self._looked_after_kept_at = -math.inf
-        # A client that nobody closes is collected some time after its last entry; its files are open until then.
-        finalize(self, _let_go_of, self._spool, os.getpid()).atexit = False
+        self._looked_around_at = self._looked_after_kept_at = self._read_again_at = -math.inf
+        self._adopted = 0  # segments of dead processes that are ours
+        self._troubles: dict[str, str] = {}  # of files, by occasion
+        self._said = ""
+        self._pid = os.getpid()
 
-    def put(self, batch: Batch) -> None:
-        if not batch.entries:
+    # On callers' threads
+
+    def put(self, batch: Batch, came: float) -> None:
+        log, desk = self._log, self._desk
+        entries, size = len(batch.entries), size_of(batch)
+        if came < log.paused_until:
+            self._put_loose(batch, came, entries, size)
             return
-        at = time.time()
-        with self._spool.lock:
-            # A signal handler or finaliser that interrupts a put of its own thread keeps its batch in memory.
-            if self._writing or time.monotonic() < self._try_disk_at:
-                self._inbox.append((batch, at))
+        with log.lock:
+            try:
+                written = log.write(batch, came)
+            except Full:
+                if not self._drop_old:
+                    desk.door.leave_out(entries, counters.OUTBOX_FULL)
+                    return
+                written = None
+            if written is None:
+                self._put_loose(batch, came, entries, size)
             else:
-                self._writing = True
-                try:
-                    self._write(batch, at)
-                finally:
-                    self._writing = False
-        self._sort_if_free()
+                desk.door.let_in(entries, size)
+                desk.inbox.append((batch, came, written))
 
-    def claim_many(self, now: float, most: int) -> list[Parcel]:
-        if self._hand_over:
-            return []
-        self._load()
-        while parcels := super().claim_many(now, most):
-            if young := [parcel for parcel in parcels if not self._all_too_old(parcel)]:
-                return young
-        return []
-
-    @contextmanager
-    def lent(self) -> Iterator[bool]:
-        if owns(self._spool.lock):  # others would have our lock while they wait for this one
-            yield False
+    def _put_loose(self, batch: Batch, came: float, entries: int, size: int) -> None:
+        """Only memory has it, until the dispatcher has written it."""
+        door = self._desk.door
+        most_entries, most_bytes = self._most_in_memory
+        waits = self._loose[0] - self._loose_gone[0] + entries
+        if waits > most_entries or self._loose[1] - self._loose_gone[1] + size > most_bytes:
+            door.leave_out(entries, counters.OUTBOX_FULL)
             return
-        with super().lent() as lent:
-            yield lent
+        self._loose[0] += entries
+        self._loose[1] += size
+        door.let_in(entries, size)
+        self._desk.inbox.append((batch, came, None))
 
-    def done(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
-        self._settle(items, partial(super().done, parcel, items))
+    def waiting_bytes(self) -> int:
+        return max(self._log.bytes + self._loose[1] - self._loose_gone[1], 0)
 
-    def done_all(self, parcels: Sequence[Parcel]) -> None:
-        items = [item for parcel in parcels for item in parcel.items]
-        self._settle(items, partial(super().done_all, parcels))
+    # The dispatcher's
 
-    def refuse(self, parcel: Parcel, items: Sequence[Waiting], reason: str) -> None:
-        self._keep_refused(items, reason)
-        self._settle(items, partial(super().refuse, parcel, items, reason))
+    @property
+    def behind(self) -> int:
+        return self._backlog.entries
 
-    def set_aside(self, batch: Batch, reason: str) -> None:
-        at = time.time()
-        entries = [Waiting(one.kind, one.body, batch.subject, batch.ip, at) for one in batch.entries]
-        self._keep_refused(entries, reason)
-        super().set_aside(batch, reason)
+    @property
+    def trouble(self) -> str:
+        if self._log.trouble is not None:
+            return f"the outbox cannot be written ({trouble_of(self._log.trouble)})"
+        if monotonic() < self._log.paused_until:
+            return "the outbox's disk is slow"
+        return next(iter(tuple(self._troubles.values())), self._orphans.trouble)
 
-    def purge(self, people: People) -> int:
-        directory = self._spool.directory
-        here = 0
+    def take_in(self, put: Put, now: float) -> None:
+        batch, came, written = put
+        if isinstance(written, Written):
+            self._take_in_written(batch, came, written, now)
+            return
         try:
-            people = known_in(directory, people)
-            here = self._purge_here(people)
-            return here + purge_directory(directory, people)
-        except OSError as trouble:
-            self._note_trouble(trouble)
-            return here or self._purge_here(people)
-
-    def next_due(self, now: float) -> float:
-        if self._hand_over:
-            return math.inf
-        return 0.0 if self._behind and self._room_to_load() > 0 else super().next_due(now)
-
-    def hurry(self, now: float) -> int:
-        if self._hand_over:
-            self._let_go()
+            now_written = self._write_now(batch, came)
+        except Full:
+            if self._drop_old:
+                self._drop_loose(batch, counters.OUTBOX_FULL)
+                return
+            now_written = None
+        if now_written is not None:
+            self._loosen(-len(batch.entries), -size_of(batch))
+            self._take_in_written(batch, came, now_written, now, ours=True)
+        elif self._backlog.has(batch.subject):
+            self._parked.append(put)
         else:
-            self._look_around(now)
-        return super().hurry(now)
+            self._take_in_loose(batch, came, now)
 
-    def settled(self, round_: int) -> bool:
-        return self._hand_over or (super().settled(round_) and not self._behind)
+    def _take_in_loose(self, batch: Batch, came: float, now: float) -> None:
+        at = time.time() - (now - came)
+        for entry in batch.entries:
+            item = Waiting(entry.kind, entry.body, batch.subject, batch.ip, came, at)
+            self._desk.lanes.add(item, now)
 
-    def stats(self) -> DeliveryStats:
-        if self._kept and time.monotonic() - self._looked_after_kept_at >= LOOK_AROUND:
-            self._look_after_kept()
-        return super().stats()
+    def read_on(self, now: float) -> None:
+        lanes = self._desk.lanes
+        if self.hands_over or now < self._read_again_at:
+            return
+        while (
+            min(WINDOW - lanes.late_entries, 2 * WINDOW - lanes.entries) > 0
+            and (segment := self._backlog.next())
+            and self._read(segment, now)
+        ):
+            breathe()
+        if self._parked and not self._backlog.entries:
+            parked, self._parked = self._parked, []
+            for put in parked:
+                self.take_in(put, now)
+
+    def finish(self, items: Sequence[Waiting]) -> None:
+        by_segment: dict[int, list[Place]] = {}
+        for item in items:
+            place = item.place
+            if isinstance(place, Place):
+                by_segment.setdefault(id(place.segment), []).append(place)
+            else:
+                self._loosen(-1, -len(item.body))
+        for places in by_segment.values():
+            segment = places[0].segment
+            if (
+                self._ours.get(segment.path.stem) is segment
+            ):  # else let go of meanwhile: its next owner sends these
+                segment.undone -= len(places)
+                with self._noting_trouble("finish"):
+                    if not self._cleared(segment):
+                        segment.mark_done(places)
+
+    def keep_aside(self, items: Sequence[Waiting], reason: str) -> None:
+        self._refused.keep(items, reason)
 
     def tend(self, now: float) -> None:
-        try:
-            self._spool.check()
-        except OSError as trouble:
-            self._note_trouble(trouble)
-        if self._hand_over:
+        self._see_created()
+        with self._noting_trouble("tend"):
+            self._give_up_vanished()
+        if self._log.paused_until:
+            self._try_disk()
+        if self._loose[0] > self._loose_gone[0]:
+            self._write_loose(now)
+        if self.hands_over:
             self._let_go()
         elif now - self._looked_around_at >= LOOK_AROUND:
-            self._look_around(now)
+            self.look_around(now)
+        for segment in [one for one in self._ours.values() if one.undone <= 0 and not one.adopted]:
+            with self._noting_trouble("tend"):
+                self._cleared(segment)
+        self._look_after_kept(now)
         self._say_trouble()
 
-    def close(self) -> DeliveryStats:
-        with self._counted():
-            unanswered, rest = self._lanes.clear()
-            self._drop_the_rest(_only_here(unanswered), _only_here(rest))
+    def look_around(self, now: float) -> None:
+        self._looked_around_at = now
+        if self.hands_over:
             self._let_go()
-        return self.stats()
+            return
+        with self._noting_trouble("look around"):
+            found = self._orphans.find(self._ours)
+            self._log.others = found.others
+            for segment in found.adopted:
+                self._adopt(segment)
+            self._backlog.adopt([segment for segment in found.adopted if segment.undone > 0])
+            self._drop_expired(now)
+            self._heed_notes(again=bool(found.adopted))
+            if not self._adopted:
+                self._orphans.give_up()
 
-    def close_after(self, round_: int) -> DeliveryStats | None:
-        with self._counted():
-            return super().close_after(round_)
+    def purge(self, people: People) -> int:
+        directory = self._log.directory
+        here = 0
+        with self._noting_trouble("purge"):
+            if directory.is_dir():
+                people = known_in(directory, people)
+        here = self._take_out(people)
+        with self._noting_trouble("purge"):
+            here += purge_directory(directory, people)
+        return here
+
+    def close(self) -> None:
+        desk = self._desk
+        self._write_loose(monotonic())
+        unanswered, rest = desk.lanes.clear()
+        for items, reason in ((unanswered, counters.UNANSWERED), (rest, counters.ENDED)):
+            lost = [item for item in items if not isinstance(item.place, Place)]
+            self.finish(lost)
+            desk.ledger.drop(len(lost), reason)
+        for batch, _, _ in self._parked:
+            self._drop_loose(batch, counters.ENDED)
+        self._parked.clear()
+        self._let_go()
 
     def abandon(self) -> None:
-        self._spool.close_files()
+        for segment in list(self._ours.values()):
+            segment.close()
+        self._orphans.abandon()
 
-    def _keep_refused(self, items: Sequence[Waiting], reason: str) -> None:
-        try:
-            self._spool.keep_refused(items, reason)
-        except (Full, OSError) as trouble:
-            logger.error("Koala: %d refused entries could not be kept aside: %s", len(items), trouble)
+    def __del__(self) -> None:
+        """Nobody closed it. In a forked child all of it is the parent's."""
+        with suppress(Exception):
+            if os.getpid() != self._pid:
+                self.abandon()
+            else:
+                self._let_go()
 
-    def _write(self, batch: Batch, at: float) -> None:
-        """Under the spool's lock, so that the inbox gets everything in the order of the files."""
-        behind = self._hand_over or self._lanes.fresh_entries + len(self._inbox) >= WINDOW
-        try:
-            places = self._spool.write(batch, at, behind=behind)
-        except Full:
-            self._overflow(batch, at)
-        except OSError as trouble:
-            self._note_trouble(trouble)
-            self._inbox.append((batch, at))
-        else:
-            self._trouble = None
-            self._inbox.append(partial(self._came, batch, at, places))
+    # Taking in
 
-    def _overflow(self, batch: Batch, at: float) -> None:
-        dropped = self._spool.drop_oldest() if self._drop_old else 0
-        if dropped:
-            self._inbox.append(partial(self._lost_behind, dropped, counters.OUTBOX_FULL))
-            self._write(batch, at)
-        else:
-            self.count_dropped(len(batch.entries), counters.OUTBOX_FULL)
-
-    def _came(self, batch: Batch, at: float, places: list[Place] | None) -> None:
-        entries = len(batch.entries)
-        self._ledger.accepted += entries
-        if places is None:
-            self._behind += entries
-            return
-        now = time.monotonic()
-        for entry, place in zip(batch.entries, places, strict=True):
-            self._lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, at, place), now)
-
-    def _load(self) -> None:
-        """Reads into memory what is behind, of as many files as there is room for: a person's older entries may be in
-        any of them, and what they say now must not leave before."""
-        if not (self._behind and self._room_to_load() > 0 and self._loading.acquire(blocking=False)):
-            return
-        try:
-            room = self._room_to_load()
-            while room > 0 and (next_up := self._spool.next_segment()):
-                room -= self._load_from(next_up)
-        finally:
-            self._loading.release()
-
-    def _load_from(self, segment: Segment) -> int:
-        """How many entries that was."""
-        size = segment.size
-        try:
-            reading = segment.read(READ_BYTES)
-        except OSError as trouble:
-            self._note_trouble(trouble)
-            reading = Reading([], 0, segment.cursor)
-        with self._spool.lock:
-            if segment is not self._spool.next_segment():
-                return 0  # let go of or given up meanwhile
-            if reading.cursor > segment.cursor:
-                self._spool.advance(segment, reading)
-                self._inbox.append(partial(self._loaded, reading, segment.adopted))
-            elif size > segment.cursor:  # it was there already, and not a line of it can be read
-                self._inbox.append(partial(self._lost_behind, self._spool.drop(segment), counters.CORRUPT))
-        return len(reading.items)
-
-    def _loaded(self, reading: Reading, adopted: bool) -> None:
-        now = time.monotonic()
-        self._lost_behind(reading.damaged, counters.CORRUPT)
-        entries = len(reading.items)
-        self._behind -= entries
-        for item in reading.items:
-            self._lanes.add(item, now, late=True, older=adopted)
-
-    def _lost_behind(self, entries: int, reason: str) -> None:
-        self._behind -= entries
-        self._ledger.drop(entries, reason)
-
-    def _room_to_load(self) -> int:
-        """For so many entries; negative when there are more than that already."""
-        entries, fresh = self._lanes.entries, self._lanes.fresh_entries
-        # What joins a fresh lane counts as fresh, and one person may have all of the backlog.
-        return min(WINDOW // 2 - (entries - fresh), 2 * WINDOW - entries)
-
-    def _all_too_old(self, parcel: Parcel) -> bool:
-        """Drops what is past the age limit; whether that was all of it."""
-        before = time.time() - self._max_age
-        old = [item for item in parcel.items if item.at < before]
-        if old:
-            self._settle(old, partial(self._too_old, parcel, old))
-        return not parcel.items
-
-    def _too_old(self, parcel: Parcel, items: Sequence[Waiting]) -> None:
-        if self._lanes.is_out(parcel):
-            self._ledger.drop(len(items), counters.TOO_OLD)
-            self._lanes.settle(parcel, items, time.monotonic())
-
-    def _dropped_oldest(self, item: Waiting) -> None:
-        self._finish([item])
-
-    def _settle(self, items: Sequence[Waiting], count: Callable[[], None]) -> None:
-        """Marks them as done, then has them counted; by a close that comes in between, if need be. The outbox's lock
-        is not kept while the disk writes."""
-        with self._spool.lock:
-            self._finish(items)
-            self._uncounted.append(count)
-        with self._sorted():
-            self._count()
-
-    def _count(self) -> None:
-        while self._uncounted:
-            self._uncounted.popleft()()
-
-    def _finish(self, items: Sequence[Waiting]) -> None:
-        try:
-            self._spool.finish([item.place for item in items if isinstance(item.place, Place)])
-        except OSError as trouble:  # they may be sent once more after a restart, with the same message ids
-            self._note_trouble(trouble)
-
-    def _look_around(self, now: float) -> None:
-        """Takes over what dead processes left, and drops what is too old."""
-        self._looked_around_at = now
-        before = time.time() - self._max_age
-        try:
-            orphans = self._spool.find_orphans(before)
-            persons = slots_of(orphan for orphan in orphans if orphan.undone)
-            with self._spool.lock:
-                self._spool.take_over(orphans, persons)
-                for orphan in orphans:
-                    self._inbox.append(partial(self._adopted, orphan.path.stem, orphan.undone))
-                self._inbox.append(
-                    partial(self._lost_behind, self._spool.drop_expired(before), counters.TOO_OLD)
-                )
-            self._heed_notes(adopted=bool(orphans))
-        except OSError as trouble:
-            self._note_trouble(trouble)
-
-    def _adopted(self, name: str, entries: int) -> None:
-        kept = self._kept.pop(name, 0)
-        self._behind += entries
-        elsewhere, new = max(kept - entries, 0), max(entries - kept, 0)
-        self._ledger.delivered += elsewhere  # by another process, since we let go of it
-        self._ledger.accepted += new
-        self._ledger.adopted += new
-
-    def _look_after_kept(self) -> None:
-        """Of what we let go of, those files are gone that another process is done with."""
-        self._looked_after_kept_at = time.monotonic()
-        kept = list(self._kept)
-        try:
-            there = self._spool.names()
-        except OSError:
-            return  # nobody can tell, so they wait
-        with self._sorted():
-            for name in kept:
-                if name not in there:
-                    elsewhere = self._kept.pop(name, 0)
-                    self._ledger.delivered += elsewhere
-
-    def _purge_here(self, people: People) -> int:
-        with self._loading:
-            return self._purged(people)
-
-    def _purged(self, people: People) -> int:
-        behind = 0
-        with self._counted():
-            taken = self._take_out(people)
-            try:
-                behind = self._spool.take_out(people)
-            except OSError as trouble:
-                self._note_trouble(trouble)
-            self._finish(taken)
-            self._lost_behind(behind, counters.ERASED)
-        return len(taken) + behind
-
-    def _heed_notes(self, *, adopted: bool) -> None:
-        """Takes out whom another process was asked to; once, and again of what was taken over since."""
-        for name, people in notes(self._spool.directory):
-            if not adopted and name in self._heeded:
-                continue
-            # A signal's handler may look around while its own thread loads or purges: then at the next look.
-            if not self._loading.acquire(blocking=False):
-                self._heeded.discard(name)
-                continue
-            try:
-                self._heeded.add(name)
-                self._purged(people)
-            finally:
-                self._loading.release()
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Both locks, with everything counted that the files say.
-
-        Waits for neither with the other in hand: a put that has the spool's may be interrupted by a signal's handler
-        that asks for the outbox's.
+    def _take_in_written(
+        self, batch: Batch, came: float, written: Written, now: float, *, ours: bool = False
+    ) -> None:
+        """Args:
+        ours: The dispatcher has written it: what callers have written before may still be in the inbox.
         """
-        while True:
-            with self._sorted():
-                if self._spool.lock.acquire(blocking=False):
-                    try:
-                        self._sort()
-                        self._count()
-                        yield
-                        return
-                    finally:
-                        self._spool.lock.release()
-            with self._spool.lock:
-                pass  # whoever wrote is done
+        segment, offset, lines = written
+        lanes, entries = self._desk.lanes, len(lines)
+        if segment.descriptor < 0:  # let go of before this was taken in
+            self._kept[segment.path.stem] = self._kept.get(segment.path.stem, 0) + entries
+            return
+        self._ours[segment.path.stem] = segment
+        segment.undone += entries
+        places, end = [], offset
+        for line in lines:
+            places.append(Place(segment, end, line[:CHECK]))
+            end += len(line)
+        in_order = not ours or segment.known == offset
+        nothing_unread = segment.unread == 0 and in_order
+        if in_order:
+            segment.known = end
+        fresh = lanes.entries - lanes.late_entries
+        if self.hands_over or fresh >= WINDOW or self._backlog.has(batch.subject):
+            if nothing_unread:
+                segment.cursor = offset
+            self._backlog.add(segment, batch.subject, entries)
+            return
+        if nothing_unread:
+            segment.cursor = end
+        else:
+            segment.ahead.update(place.offset for place in places)
+        at = came + segment.skew
+        for entry, place in zip(batch.entries, places, strict=True):
+            lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, came, at, place), now)
+
+    def _write_now(self, batch: Batch, came: float) -> Written | None:
+        """Does what the caller could not. None while somebody else writes, or the disk is in trouble. Raises Full."""
+        log = self._log
+        if log.trouble is not None or not log.lock.acquire(blocking=False):
+            return None
+        try:
+            while True:
+                try:
+                    return log.write(batch, came)
+                except Full:
+                    if not (self._drop_old and self._drop_oldest_segment()):
+                        raise
+        finally:
+            log.lock.release()
+
+    def _drop_oldest_segment(self) -> bool:
+        """Makes room: the oldest file of the backlog is given up."""
+        segment = self._backlog.next()
+        if segment is None or not segment.sealed:
+            return False
+        self._lose(segment, counters.OUTBOX_FULL)
+        return True
+
+    def _drop_loose(self, batch: Batch, reason: str) -> None:
+        self._loosen(-len(batch.entries), -size_of(batch))
+        self._desk.ledger.drop(len(batch.entries), reason)
+
+    def _loosen(self, entries: int, size: int) -> None:
+        """So many entries more, or less, are in memory alone."""
+        self._loose_gone[0] -= entries
+        self._loose_gone[1] -= size
+
+    # Reading on
+
+    def _read(self, segment: Segment, now: float) -> bool:
+        """Reads some of it into the schedule; False when that cannot be done now."""
+        try:
+            if not segment.open():
+                self._lose_to_others(segment)
+                return True
+            reading = segment.read()
+        except OSError as trouble:  # a disk that cannot answer now says nothing of what is on it
+            self._read_again_at = now + READ_AGAIN
+            self._troubles["reading"] = trouble_of(trouble)
+            return False
+        self._troubles.pop("reading", None)
+        if reading.cursor == segment.cursor and segment.unread > 0:
+            self._lose(segment, counters.CORRUPT)
+            return True
+        segment.undone -= reading.damaged
+        self._backlog.advance(segment, reading)
+        self._desk.ledger.drop(reading.damaged, counters.CORRUPT)
+        for item in paced(reading.items):
+            item.came = self._came(item, segment, now)
+            self._desk.lanes.add(item, now, late=True)
+        if segment.cursor >= segment.known:
+            with self._noting_trouble("read"):
+                if segment.undone > 0 or not self._cleared(segment):
+                    self._rest(segment)
+        return True
+
+    def _came(self, item: Waiting, segment: Segment, now: float) -> float:
+        """By one reading of the clocks for all, so that their order stays."""
+        if segment.adopted and not plausible(item.at):
+            return now
+        return min(item.at - (self._log.skew if segment.adopted else segment.skew), now)
+
+    def _rest(self, segment: Segment) -> None:
+        """All of it is read: one descriptor less. Our own stay open, since that says that we live."""
+        if segment.adopted:
+            segment.close()
+
+    def _lose(self, segment: Segment, reason: str) -> None:
+        """Gives up what nobody has read of it."""
+        unread = self._backlog.give_up(segment)
+        segment.undone -= unread
+        self._desk.ledger.drop(unread, reason)
+        with self._noting_trouble("lose"):
+            self._cleared(segment)
+
+    def _lose_to_others(self, segment: Segment) -> None:
+        """Another process has the file now, or it is gone."""
+        self._kept[segment.path.stem] = self._backlog.give_up(segment)
+        self._forget(segment)
+
+    # Files
+
+    def _see_created(self) -> None:
+        created = self._log.created
+        while created:
+            segment = created.popleft()
+            self._ours.setdefault(segment.path.stem, segment)
+
+    def _cleared(self, segment: Segment) -> bool:
+        """Deletes or empties the file where everything in it is done; False while there is more."""
+        if segment.undone > 0:
+            return False
+        if segment.adopted or (segment.sealed and segment.known >= segment.size):
+            self._remove(segment)
+            return True
+        log = self._log
+        if not log.lock.acquire(blocking=False):
+            return False
+        try:
+            if log.writing or (segment.known < segment.size and self._desk.inbox):
+                return False
+            if segment.sealed:
+                self._remove(segment)
+            elif segment.size:
+                log.freed += segment.weight
+                segment.empty()
+        finally:
+            log.lock.release()
+        return True
+
+    def _remove(self, segment: Segment) -> None:
+        self._forget(segment)
+        segment.remove()
+
+    def _forget(self, segment: Segment) -> None:
+        if self._ours.pop(segment.path.stem, None) is None:
+            return
+        if not segment.adopted:
+            self._log.freed += segment.weight
+            return
+        self._log.others -= segment.weight
+        self._adopted -= 1
+        if not self._adopted:
+            self._orphans.give_up()
+
+    def _adopt(self, segment: Segment) -> None:
+        """Another process is dead, or we have let go of the file before."""
+        name = segment.path.stem
+        kept = self._kept.pop(name, 0)
+        ledger = self._desk.ledger
+        ledger.deliver(max(kept - segment.undone, 0))  # by another process, since we let go of it
+        ledger.adopted += max(segment.undone - kept, 0)
+        self._ours[name] = segment
+        self._adopted += 1
+        self._log.others += segment.weight
+        if segment.undone <= 0:
+            self._remove(segment)
+            return
+        for item in paced(segment.all_unread()):
+            self._backlog.subject_waits(item.subject)
+        segment.close()
 
     def _let_go(self) -> None:
         """From here on others may deliver what is in our files."""
-        with self._counted():
-            self._kept.update(self._spool.release())
-            self._behind = 0
+        self._see_created()
+        current = self._log.current if self._log.writing else None
+        self._log.seal()  # without the lock: who is in the middle of a write is told by the closed file, or is done
+        for name, segment in tuple(self._ours.items()):
+            if (
+                segment.undone > 0 or segment.known < segment.size or segment is current
+            ):  # the inbox tells of the rest
+                self._kept[name] = segment.undone
+                self._forget(segment)
+                segment.close()
+            else:
+                with self._noting_trouble("let go"):
+                    self._remove(segment)
+        self._backlog.clear()
+        self._orphans.give_up()
 
-    def _waiting(self) -> int:
-        return self._lanes.entries + self._behind + sum(self._kept.values())
+    def _look_after_kept(self, now: float) -> None:
+        """Of what we let go of, those files are gone that another process is done with."""
+        if not self._kept or now - self._looked_after_kept_at < LOOK_AROUND:
+            return
+        self._looked_after_kept_at = now
+        with self._noting_trouble("look after kept"):
+            there = self._orphans.names()
+            for name in [name for name in self._kept if name not in there]:
+                self._desk.ledger.deliver(self._kept.pop(name))
 
-    def _waiting_bytes(self) -> int:
-        return self._spool.bytes + sum(
-            len(item.body) for item in self._lanes.everything() if item.place is None
-        )
+    def _drop_expired(self, now: float) -> None:
+        for segment in self._backlog:
+            if segment.sealed and now - segment.written_at > self.max_age:
+                self._lose(segment, counters.TOO_OLD)
 
-    def _note_trouble(self, trouble: OSError) -> None:
-        self._trouble = trouble
-        self._try_disk_at = time.monotonic() + TROUBLE_PAUSE
+    # Erasure
+
+    def _take_out(self, people: People) -> int:
+        taken = self._desk.lanes.take_out(people)
+        self.finish(taken)
+        number = len(taken)
+        for segment in self._backlog:
+            with self._noting_trouble("take out"):
+                number += self._take_out_of(segment, people)
+        self._desk.ledger.drop(number, counters.ERASED)
+        return number
+
+    def _take_out_of(self, segment: Segment, people: People) -> int:
+        was_open = segment.descriptor >= 0
+        if not segment.open():
+            return 0
+        theirs = segment.take_out(people)
+        for item in theirs:
+            self._backlog.taken_out(segment, item.subject)
+        if segment.undone <= 0:
+            self._backlog.give_up(segment)
+            self._cleared(segment)
+        elif not was_open:
+            segment.close()
+        return len(theirs)
+
+    def _heed_notes(self, *, again: bool) -> None:
+        """Takes out whom another process was asked to; once, and again of what was taken over since."""
+        for name, people in notes(self._log.directory):
+            if again or name not in self._heeded:
+                self._heeded.add(name)
+                self._take_out(people)
+
+    # Trouble
+
+    def _give_up_vanished(self) -> None:
+        """Somebody deleted files under us: what memory has of them is written again."""
+        for segment in [one for one in self._ours.values() if not one.adopted and one.vanished]:
+            if segment is self._log.current:
+                if not self._log.lock.acquire(blocking=False):
+                    return
+                try:
+                    if self._log.writing:
+                        return
+                    self._log.seal()
+                finally:
+                    self._log.lock.release()
+            logger.error(
+                "Koala: files of the outbox were deleted while in use; what memory has is written again."
+            )
+            for item in self._desk.lanes.everything():
+                if isinstance(item.place, Place) and item.place.segment is segment:
+                    item.place = None
+                    segment.undone -= 1
+                    self._loosen(1, len(item.body))
+            lost = self._backlog.give_up(segment)
+            segment.undone -= lost
+            self._desk.ledger.drop(lost, counters.CORRUPT)
+            self._forget(segment)
+            segment.close()
+
+    def _try_disk(self) -> None:
+        """Whether the folder can be written again."""
+        probe = self._log.directory / f"probe-{os.getpid()}{folder.NEW}"
+        try:
+            folder.prepare(self._log.directory)
+            began = monotonic()
+            descriptor = folder.open_file(probe, os.O_CREAT | os.O_WRONLY)
+            try:
+                os.write(descriptor, b" " * 4096)
+            finally:
+                os.close(descriptor)
+                probe.unlink()
+        except OSError as trouble:
+            self._log.pause(trouble)
+        else:
+            if monotonic() - began < SLOW:
+                self._log.resume()
+
+    def _write_loose(self, now: float) -> None:
+        """What came while the disk was in trouble, in order."""
+        if self._log.paused_until > now:
+            return
+        for item in paced(list(self._desk.lanes.everything())):
+            if item.place is not None:
+                continue
+            try:
+                written = self._write_now(Batch(item.subject, (item,), item.ip), item.came)
+            except Full:
+                return
+            if written is None:
+                return
+            segment, offset, (line,) = written
+            self._ours[segment.path.stem] = segment
+            segment.undone += 1
+            if segment.known == offset and segment.unread == 0:
+                segment.known = segment.cursor = offset + len(line)
+            else:
+                segment.ahead.add(offset)
+            item.place = Place(segment, offset, line[:CHECK])
+            self._loosen(-1, -len(item.body))
+
+    @contextmanager
+    def _noting_trouble(self, occasion: str) -> Iterator[None]:
+        """In this block an OSError is trouble with files, until the next such occasion, and no exception."""
+        try:
+            yield
+        except OSError as trouble:
+            self._troubles[occasion] = trouble_of(trouble)
+        else:
+            self._troubles.pop(occasion, None)
 
     def _say_trouble(self) -> None:
-        trouble, said = self._trouble, self._trouble_said
-        self._trouble_said = trouble is not None
-        if trouble is not None and not said:
+        trouble = self.trouble
+        if bool(trouble) == bool(self._said):
+            return
+        self._said = trouble
+        if trouble:
             logger.error(
-                "Koala: the outbox %s cannot be used (%s); entries wait in memory until it can.",
-                self._spool.directory,
-                trouble.strerror or type(trouble).__name__,
+                "Koala: %s: %s; entries that cannot be written wait in memory.", self._log.directory, trouble
             )
-        elif trouble is None and said:
-            logger.warning("Koala: the outbox %s can be used again.", self._spool.directory)
-
-
-def _only_here(items: list[Waiting]) -> list[Waiting]:
-    return [item for item in items if item.place is None]
-
-
-def _let_go_of(spool: Spool, process: int) -> None:
-    """The outbox is collected, so nobody else uses its spool. In a forked child all of it is the parent's."""
-    if os.getpid() != process:
-        spool.close_files()
-        return
-    with suppress(OSError):
-        spool.release()
+        else:
+            logger.warning("Koala: the outbox %s can be used again.", self._log.directory)

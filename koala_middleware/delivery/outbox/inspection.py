@@ -14,8 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from koala_middleware.delivery.outbox.segment import DONE, REFUSED, WAITING, decode, done_marks, reason_of
-from koala_middleware.delivery.schedule.lanes import Waiting
+from koala_middleware.delivery.outbox.folder import (
+    DONE,
+    REFUSED,
+    WAITING,
+    files_in,
+    has_heir,
+    open_file,
+    read_file,
+)
+from koala_middleware.delivery.outbox.segment import decode, done_marks, reason_of
+from koala_middleware.delivery.schedule.items import Waiting
 
 _KEY = "key-"
 
@@ -64,14 +73,14 @@ def status(directory: Path) -> Status:
         refused=refused,
         damaged=len(waiting) - len(good),
         bytes=sum(map(_size, directory.iterdir())),
-        living=sum(_is_locked(path) for path in directory.glob("*" + WAITING)),
+        living=sum(_is_locked(path) for path in files_in(directory, WAITING)),
         oldest_age=None if oldest is None else max(time.time() - oldest, 0.0),
     )
 
 
 def waiting_entries(directory: Path) -> Iterator[Kept | None]:
     """In the order they came, file by file; None for each damaged line."""
-    for path in sorted(directory.glob("*" + WAITING)):
+    for path in files_in(directory, WAITING):
         done, offset = done_marks(path), 0
         for line in _lines(path):
             if offset not in done:
@@ -81,7 +90,7 @@ def waiting_entries(directory: Path) -> Iterator[Kept | None]:
 
 
 def refused_entries(directory: Path) -> Iterator[Kept]:
-    for path in sorted(directory.glob("*" + REFUSED)):
+    for path in files_in(directory, REFUSED):
         for line in _lines(path):
             if (item := decode(line)) is not None:
                 yield Kept(item, reason_of(line))
@@ -90,8 +99,8 @@ def refused_entries(directory: Path) -> Iterator[Kept]:
 def let_refused_wait_again(directory: Path) -> int:
     """Refused entries become orphans that wait: the next process that looks delivers them. How many."""
     moved = 0
-    for path in sorted(directory.glob("*" + REFUSED)):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    for path in files_in(directory, REFUSED):
+        descriptor = open_file(path, os.O_RDONLY)
         try:
             # A process that is just writing to it finishes first, and starts a new file for the next.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -104,12 +113,14 @@ def let_refused_wait_again(directory: Path) -> int:
 
 def delete_refused(directory: Path) -> int:
     """How many entries that were."""
-    return _delete(sorted(directory.glob("*" + REFUSED)))
+    return _delete(files_in(directory, REFUSED))
 
 
 def delete_orphans(directory: Path) -> int:
-    """Deletes what waits in files that no living process has. How many entries that were."""
-    return _delete([path for path in sorted(directory.glob("*" + WAITING)) if not _is_locked(path)])
+    """Deletes what waits in files that no living process has or is about to read. How many entries that were."""
+    if has_heir(directory):
+        return 0
+    return _delete([path for path in files_in(directory, WAITING) if not _is_locked(path)])
 
 
 def _delete(paths: list[Path]) -> int:
@@ -123,7 +134,7 @@ def _delete(paths: list[Path]) -> int:
 
 def _lines(path: Path) -> list[bytes]:
     try:
-        return path.read_bytes().split(b"\n")[:-1]
+        return read_file(path).split(b"\n")[:-1]
     except FileNotFoundError:  # delivered meanwhile
         return []
 
@@ -137,7 +148,7 @@ def _size(path: Path) -> int:
 
 def _is_locked(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:

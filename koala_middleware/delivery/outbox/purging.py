@@ -13,12 +13,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from koala_middleware.delivery.outbox.folder import (
+    NEW,
+    PURGE,
+    REFUSED,
+    WAITING,
+    files_in,
+    open_file,
+    read_file,
+)
 from koala_middleware.delivery.outbox.inspection import refused_entries, waiting_entries
-from koala_middleware.delivery.outbox.segment import NEW, PURGE, REFUSED, WAITING, Segment, decode
+from koala_middleware.delivery.outbox.segment import Segment, decode
 from koala_middleware.delivery.schedule.purge_targets import People
 from koala_middleware.protocol.subjects import Subject
-
-_PRIVATE = 0o600
 
 
 def known_in(directory: Path, people: People) -> People:
@@ -32,16 +39,16 @@ def purge_directory(directory: Path, people: People) -> int:
     if not directory.is_dir():
         return 0
     _leave_note(directory, people)
-    orphans = sum(_out_of_orphan(path, people) for path in sorted(directory.glob("*" + WAITING)))
-    return orphans + sum(_out_of_refused(path, people) for path in sorted(directory.glob("*" + REFUSED)))
+    orphans = sum(_out_of_orphan(path, people) for path in files_in(directory, WAITING))
+    return orphans + sum(_out_of_refused(path, people) for path in files_in(directory, REFUSED))
 
 
 def notes(directory: Path) -> Iterator[tuple[str, People]]:
     """Every note by its file's name; what cannot be read is left out."""
-    for path in sorted(directory.glob("*" + PURGE)):
+    for path in files_in(directory, PURGE):
         try:
-            yield path.name, People.from_json(json.loads(path.read_bytes()))
-        except (OSError, ValueError, TypeError, KeyError):
+            yield path.name, People.from_json(json.loads(read_file(path)))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue
 
 
@@ -56,12 +63,15 @@ def _leave_note(directory: Path, people: People) -> None:
 
 
 def _out_of_orphan(path: Path, people: People) -> int:
-    orphan = Segment.adopt(path)
+    try:
+        orphan = Segment.adopt(path)
+    except OSError:
+        return 0  # not ours, or not readable
     if orphan is None:
         return 0  # a living process has it, and heeds the note
     try:
-        taken = orphan.take_out(people)
-        if orphan.undone == 0:
+        taken = len(orphan.take_out(people))
+        if orphan.undone <= 0:
             orphan.remove()
         return taken
     finally:
@@ -69,11 +79,14 @@ def _out_of_orphan(path: Path, people: People) -> int:
 
 
 def _out_of_refused(path: Path, people: People) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = open_file(path, os.O_RDONLY)
+    except OSError:
+        return 0
     try:
         # A process that is just writing to it finishes first, and starts a new file for the next.
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = read_file(path).split(b"\n")[:-1]
         kept = [line for line in lines if not _theirs(line, people)]
         if not kept:
             path.unlink()
@@ -92,7 +105,7 @@ def _theirs(line: bytes, people: People) -> bool:
 def _write(path: Path, content: bytes) -> None:
     """As a whole or not at all."""
     new = path.with_name(path.name + NEW)
-    descriptor = os.open(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, _PRIVATE)
+    descriptor = open_file(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     try:
         os.write(descriptor, content)
     finally:

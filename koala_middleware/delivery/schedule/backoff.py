@@ -13,7 +13,8 @@ FIRST_GAP = 0.25
 EARLY_GAP = 2.0
 LATE_GAP = 30.0
 EARLY_FOR = 60.0  # seconds of an outage in which the early gap holds
-PROBE_GAP = 300.0  # while the endpoint holds everything: a probe each five minutes
+HELD_GAP = 1.0  # while the endpoint holds everything: doubled at each probe
+PROBE_GAP = 300.0  # and no longer than this
 
 _MOST_DOUBLINGS = 16
 # Not the app's generator: seeding that, or forking it, would have all its processes try in step.
@@ -37,9 +38,10 @@ def pause(attempt: int, outage: float) -> float:
     return spread(longest_pause(attempt, outage))
 
 
-def probe_pause() -> float:
-    """Seconds before a held endpoint is asked again, jittered."""
-    return spread(PROBE_GAP, least=0.9)
+def held_pause(attempt: int) -> float:
+    """Seconds before an endpoint that holds everything is asked again, jittered: soon at first, since it may be
+    a deployment that is under way."""
+    return spread(min(HELD_GAP * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS), PROBE_GAP), least=0.9)
 
 
 def spread(most: float, least: float = 0.5) -> float:

@@ -1,77 +1,70 @@
-"""Turns: whose turn it is next, by the moment from which on it is.
+"""A queue of keys by the moment from which on they are due, first come first within a moment.
 
-Many lanes become due at one moment, so there is one place for each moment and not one for each lane. Knows keys
-alone, and the order they came in. Must not know what waits behind a key.
-
-A signal handler may call in between any two steps of another call. Python lets it in when a function begins or has
-returned, and at the end of a loop. A key may then be in the hands of the call that is interrupted, and is back in its
-place when that returns; what was looked at before is looked at again.
+Many lanes become due at one moment, so the heap has one place for each moment and not one for each key. Must not
+know what waits behind a key.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections import defaultdict, deque
+from collections import deque
 
 
-class Turns:
-    """Attributes: `due` holds the keys whose moment has come, first come first."""
+class DueQueue:
+    """Attributes: `due` holds the keys whose moment has come, in order."""
 
     def __init__(self) -> None:
         self.due: deque[str] = deque()
-        self._later: defaultdict[float, list[str]] = defaultdict(list)
-        self._moments: list[float] = []  # a heap; one twice or without keys does no harm
+        self._later: dict[float, deque[str]] = {}
+        self._moments: list[float] = []  # a heap of the keys of `_later`
 
     def add(self, key: str, at: float) -> None:
-        keys = self._later[at]
-        is_new = not keys
-        keys.append(key)
-        if is_new:
+        keys = self._later.get(at)
+        if keys is None:
+            self._later[at] = deque((key,))
             heapq.heappush(self._moments, at)
+        else:
+            keys.append(key)
 
     def next(self) -> float:
-        """When the next turn is."""
+        """When the next key is due."""
         if self.due:
             return -math.inf
         return self._moments[0] if self._moments else math.inf
 
     def passed(self, now: float) -> list[str]:
-        """Takes out the keys whose moment has passed and who are not in `due` yet."""
+        """Takes out the keys whose moment has passed; the caller appends them to `due` or adds them again."""
         keys: list[str] = []
         while self._moments and self._moments[0] <= now:
-            keys += self._later.pop(heapq.heappop(self._moments), ())
+            keys += self._later.pop(heapq.heappop(self._moments))
         return keys
 
-    def join(self, other: Turns) -> None:
-        """Takes over all turns of another."""
-        while other.due:
-            self.due.append(other.due.popleft())
-        while other._later:
-            moment, keys = other._later.popitem()
+    def join(self, other: DueQueue) -> None:
+        """Takes over all keys of another queue."""
+        self.due += other.due
+        for moment, keys in other._later.items():
             for key in keys:
                 self.add(key, moment)
-        while other._moments and not other._later:
-            heapq.heappop(other._moments)
 
     def take_first(self) -> tuple[str, float] | None:
-        """Takes out whose turn is next, and its moment."""
+        """Takes out the key that is due first, and its moment."""
         if self.due:
             return self.due.popleft(), -math.inf
-        while self._moments:
-            moment = self._moments[0]
-            if moment in self._later:
-                if keys := self._later[moment]:
-                    return keys.pop(0), moment
-                del self._later[moment]
-            heapq.heappop(self._moments)
-        return None
+        if not self._moments:
+            return None
+        moment = self._moments[0]
+        keys = self._later[moment]
+        key = keys.popleft()
+        if not keys:
+            del self._later[heapq.heappop(self._moments)]
+        return key, moment
 
     def give_back(self, key: str, at: float) -> None:
-        """After `take_first`: it is their turn first, as before."""
+        """After `take_first`: the key is first again."""
         if at == -math.inf:
             self.due.appendleft(key)
-            return
-        self._later[at].insert(0, key)
-        if not self._moments or self._moments[0] != at:
-            heapq.heappush(self._moments, at)
+        elif at in self._later:
+            self._later[at].appendleft(key)
+        else:
+            self.add(key, at)

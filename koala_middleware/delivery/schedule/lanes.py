@@ -1,14 +1,12 @@
-"""Lanes: what waits, one lane per person or company, so that each one's entries leave in the order they came.
+"""The schedule: one lane for each person or company, so that each one's entries leave in the order they came.
 
-Knows when a lane is due and hands out at most one parcel of it at a time. Plain bookkeeping in memory: no
-lock (the outbox holds one), no file, no network.
+Decides whose entries leave next: each lane when it is due, new entries before the backlog, the backlog at a bounded
+rate. Pure bookkeeping for one thread: no lock, no clock (time is an argument), no file, no network.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-import time
 from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,30 +14,31 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from koala_middleware.delivery.schedule import backoff
-from koala_middleware.delivery.schedule.due_queue import Turns
+from koala_middleware.delivery.schedule.due_queue import DueQueue
+from koala_middleware.delivery.schedule.items import Parcel, Waiting, fitting
 from koala_middleware.delivery.schedule.purge_targets import People
-from koala_middleware.protocol.batches import Batch, Entry
-from koala_middleware.protocol.limits import BATCH_BYTES, BULK_BYTES, BULK_LINES, ENTRIES_PER_KIND, HEAD_BYTES
-from koala_middleware.protocol.subjects import Subject, merge_subjects
+from koala_middleware.protocol.limits import BULK_BYTES, BULK_LINES
 
-DRAIN_RATE = 100.0  # parcels of the backlog a second, after an outage or a restart
-BULK_DRAIN_RATE = 1_000.0  # the same in bulk, where one costs the endpoint a fraction
-WORTH_A_BULK = 4  # parcels; fewer go one by one, in parallel
-_QUIET = 1 / 80  # of the linger: who has said nothing for so long is not waited for
+DRAIN_RATE = 100.0  # parcels of the backlog a second, at first after an outage or a restart
+BULK_DRAIN_RATE = 1_000.0  # the same in bulk, where a parcel costs the endpoint a fraction
+FASTEST = 32.0  # times these rates, for an endpoint that goes on taking
+WORTH_A_BULK = 4  # parcels; fewer leave one by one, in parallel
+_QUIET = 1 / 80  # of the linger
 _BEAT = 6 / 80  # of the linger
 _LATE_AT_ONCE = 100  # parcels of the backlog in one bulk
 _FULL_BULK = BULK_BYTES // 4  # bytes of entries; one more batch and what stands around them still fit
+_came = attrgetter("came")
 
 
 def quiet(linger: float) -> float:
-    """Seconds after its last entry that a lane is due. One page's calls come close together; longer waiting gathers
-    little more, and is what a process that is killed loses."""
+    """Seconds after its last entry that a lane is due. The calls of one page come close together; a longer wait
+    gathers little more, and is what a process that is killed loses."""
     return linger * _QUIET
 
 
 def beat(linger: float) -> float:
-    """Seconds between two moments at which lanes become due, so that many people's leave with one wake-up. Beside a
-    busy app that costs a millisecond of CPU, as much as the 50 entries it sends."""
+    """Seconds between two moments at which lanes become due, so that many leave with one wake-up. In a busy app a
+    wake-up costs a millisecond of CPU, as much as the 50 entries that it sends."""
     return linger * _BEAT
 
 
@@ -48,253 +47,162 @@ def longest_wait(linger: float) -> float:
     return quiet(linger) + beat(linger)
 
 
-@dataclass(slots=True, eq=False)
-class Waiting(Entry):
-    """An entry that waits.
+@dataclass(slots=True)
+class Failure:
+    """How often a lane's parcel was put back in a row, and since when."""
 
-    Attributes:
-        at: When it came, in seconds since the epoch.
-        place: Where the durable outbox keeps it; None where only memory has it.
-        round: The flush that it belongs to: a flush waits for all that came before it.
-        unanswered: It was sent once without an answer, so the endpoint may have it.
-        late: It belongs to the backlog, for as long as it has no lane to say so.
-    """
-
-    subject: Subject
-    ip: str | None
-    at: float
-    place: object | None = None
-    round: int = 0
-    unanswered: bool = False
-    late: bool = False
+    count: int
+    since: float
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
-    """One person's or company's entries in order. All times are on the monotonic clock.
+class Mark:
+    """One flush. Attributes: `left` of the entries that had come when it began still wait."""
 
-    Attributes:
-        began, latest: When the first of the entries that wait came, and the last.
-    """
-
-    key: str
-    late: bool
-    items: list[Waiting]
-    began: float = 0.0
-    latest: float = 0.0
-    claimed: Parcel | None = None
-    failures: int = 0
-    failing_since: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class Parcel:
-    """What one POST takes of one lane; nothing else of the lane moves until all of it is settled.
-
-    Attributes:
-        items: What is not settled yet.
-    """
-
-    lane: Lane
-    items: list[Waiting]
-
-
-class Claim:
-    """What one request is to take, of one lane or of many.
-
-    Args:
-        most: So many parcels, where that is enough to be worth a bulk.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.parcels: list[Parcel] = []
-        self.late = 0
-        self._most = most
-        self._size = 0
-
-    @property
-    def full(self) -> bool:
-        return len(self.parcels) >= self._most or self._size >= _FULL_BULK
-
-    def takes(self, lane: Lane) -> bool:
-        """What failed before may be why, so it goes with ever fewer others."""
-        if lane.failures:
-            self._most = min(self._most, max(BULK_LINES >> 3 * lane.failures, 1))
-        return len(self.parcels) < self._most
-
-    def add(self, parcel: Parcel) -> None:
-        self.parcels.append(parcel)
-        self.late += parcel.lane.late
-        for item in parcel.items:
-            self._size += len(item.body)
-
-
-def batch_of(items: Sequence[Waiting]) -> Batch:
-    """The items of one parcel as what goes over the wire."""
-    if len(items) == 1:  # as most are
-        return Batch(items[0].subject, (items[0],), items[0].ip)
-    subject, ip = items[0].subject, items[0].ip
-    for item in items[1:]:
-        subject = merge_subjects(subject, item.subject) or subject
-        ip = item.ip or ip
-    return Batch(subject, tuple(items), ip)
+    round: int
+    left: int
 
 
 class Lanes:
-    """Fresh lanes are handed out first; late ones (the backlog) at a bounded, jittered rate.
+    """Invariant: every key of a lane is either out, with one parcel, or has exactly one place in a queue.
 
-    Who stands in the table is on their way or has one turn: without one nobody would ever send what they said.
-
-    Most people have said one thing when their turn comes, so a single entry stands in the table by itself and gets
-    a lane when a second one comes, or when it is claimed. That is a third of the memory of an entry that waits
-    (556 bytes instead of 803), and the garbage collector has two objects to walk instead of five: a fifth of the CPU
-    from `put` to the answer.
+    Attributes:
+        entries: How many wait, those of parcels that are out included.
+        late_entries: How many of these belong to the backlog.
+        out: Parcels that are claimed and not settled, by key.
+        speed: How many times faster than at first the backlog drains.
     """
 
     def __init__(self, linger: float) -> None:
         self._linger = linger
         self._quiet = quiet(linger)
         self._beat = beat(linger)
-        self._lanes: dict[str, Waiting | Lane] = {}
-        self._fresh = Turns()
-        self._late = Turns()
+        self._lanes: dict[str, list[Waiting]] = {}
+        self._failures: dict[str, Failure] = {}
+        self._late_keys: set[str] = set()
+        self._fresh = DueQueue()
+        self._late = DueQueue()
         self._late_from = -math.inf
         self._turns = 0
-        self._flushes = 0
-        self.round = 0
+        self._marks: list[Mark] = []
+        self._round = 0
         self.entries = 0
-        self.fresh_entries = 0
-        self.bytes = 0
-        self.out = 0
+        self.late_entries = 0
+        self.out: dict[str, Parcel] = {}
+        self.speed = 1.0
 
-    @property
-    def people(self) -> int:
+    def __len__(self) -> int:
         return len(self._lanes)
 
-    def add(self, item: Waiting, now: float, *, late: bool = False, older: bool = False) -> None:
-        """It waits from now on.
+    def add(self, item: Waiting, now: float, *, late: bool = False) -> None:
+        """The item waits from now on.
 
         Args:
-            late: It joins the backlog.
-            older: It comes out of a file that somebody else left: what came here since may wait already.
+            late: It comes from a file and joins the backlog. Its subject's entries may wait already, newer ones too.
         """
-        # Counted before it can be claimed: a signal handler may claim and settle at any moment.
-        item.round = self.round - late  # what was behind came before any flush that waits now
-        size = len(item.body)
+        key = item.subject.key
+        lane = self._lanes.get(key)
+        if lane is None:
+            self._lanes[key] = [item]
+            if late:
+                self._late_keys.add(key)
+                self._late.add(key, now)
+            else:
+                self._fresh.add(key, self._gathered_by(item.came, item.came))
+        else:
+            if lane and lane[0].subject == item.subject:
+                item.subject = lane[0].subject  # one object for all saves 130 bytes an entry
+            if late:
+                insort(lane, item, key=_came)
+            else:
+                lane.append(item)
+        item.round = 0 if late else self._round
         self.entries += 1
-        self.bytes += size
-        behind = self._place(item, now, late=late, older=older)
-        self.fresh_entries += not behind
+        if self._late_keys or self._marks:
+            self._count(item, key)
 
-    def mend(self, key: str) -> None:
-        """After an `add` for this key that a signal handler broke off."""
-        self._fresh.due.append(key)  # one turn too many does no harm
-        self.entries = self.bytes = self.fresh_entries = 0
-        for standing in tuple(self._lanes.values()):
-            items = _all(standing)
-            self.entries += len(items)
-            self.bytes += sum([len(item.body) for item in items])
-            self.fresh_entries += 0 if standing.late else len(items)
-
-    def load(self, claim: Claim, now: float, parcels: int) -> bool:
-        """Takes so many parcels more, at most, of what is due; whether there may be others for this claim."""
+    def claim(self, now: float, most: int) -> Iterator[Parcel]:
+        """The parcels that one request is to take: up to `most`. To be listed as a whole, then given to `claimed`."""
         self._advance(now)
-        for _ in range(parcels):
-            turns = None if claim.full else self._next(now, claim.late)
-            if turns is None:
-                return False
-            lane = self._laned(turns.popleft()) if turns else None
-            if lane is None:
+        parcels = late = size = 0
+        while parcels < most and size < _FULL_BULK and (queue := self._next(now, late)) is not None:
+            key = queue.popleft()
+            lane = self._lanes[key]
+            if not lane:
+                self._remove(key)
                 continue
-            if not claim.takes(lane):
-                turns.appendleft(lane.key)
-                return False
-            claim.add(self._parcel(lane))
-        return True
+            if failure := self._failures.get(key):  # it may be why, so it goes with ever fewer others
+                most = min(most, max(BULK_LINES >> 3 * failure.count, 1))
+                if parcels >= most:
+                    queue.appendleft(key)
+                    return
+            parcel = self._parcel(key, lane)
+            parcels += 1
+            late += parcel.late
+            for item in parcel.items:
+                size += len(item.body)
+            yield parcel
 
-    def claimed(self, claim: Claim, now: float) -> list[Parcel]:
-        """What was claimed, once no more is loaded: all of it, or the first where it is not worth a bulk. The caller
-        settles it."""
-        # All may have been cleared while the claim was loaded: then they are not out any more.
-        parcels = [parcel for parcel in claim.parcels if parcel.lane.claimed is parcel]
+    def claimed(self, parcels: list[Parcel], now: float) -> list[Parcel]:
+        """What stays claimed: all, or the first parcel where there are too few for a bulk."""
         if 1 < len(parcels) < WORTH_A_BULK:
             self.release(parcels[1:])
             del parcels[1:]
-        if late := sum([parcel.lane.late for parcel in parcels]):
-            rate = DRAIN_RATE if len(parcels) == 1 else BULK_DRAIN_RATE
+        if late := sum([parcel.late for parcel in parcels]):
+            rate = self.speed * (DRAIN_RATE if len(parcels) == 1 else BULK_DRAIN_RATE)
             self._late_from = now + backoff.spread(2.0 * late / rate, least=0.0)
         return parcels
 
     def release(self, parcels: Sequence[Parcel]) -> None:
         """As if they had not been claimed."""
         for parcel in reversed(parcels):
-            lane = parcel.lane
-            lane.items[:0] = parcel.items
-            lane.claimed = None
-            self.out -= 1
-            (self._late if lane.late else self._fresh).due.appendleft(lane.key)
+            if self.is_out(parcel):
+                self._lanes[parcel.key][:0] = parcel.items
+                del self.out[parcel.key]
+                self._queue(parcel.key).due.appendleft(parcel.key)
 
     def is_out(self, parcel: Parcel) -> bool:
-        """Claimed and not settled; False too when everything was cleared meanwhile."""
-        return parcel.lane.claimed is parcel
+        """Claimed and not settled; False too once everything was cleared."""
+        return self.out.get(parcel.key) is parcel
 
     def settle(self, parcel: Parcel, items: Sequence[Waiting], now: float) -> None:
-        """These wait no more. The lane goes on once the whole parcel is settled."""
-        gone = set(map(id, items))
-        parcel.items = [item for item in parcel.items if id(item) not in gone]
-        self._forget(items, late=parcel.lane.late)
-        if not parcel.items:
-            parcel.lane.failures = 0
-            self._requeue(parcel.lane, now, now)
-
-    def settle_all(self, parcels: Iterable[Parcel], now: float) -> None:
-        """All items of all these parcels wait no more."""
-        for parcel in parcels:
-            lane, items = parcel.lane, parcel.items
+        """These items wait no more. The lane goes on once the whole parcel is settled."""
+        if len(items) == len(parcel.items):
             parcel.items = []
-            self._forget(items, late=lane.late)
-            lane.failures = 0
-            self._requeue(lane, now, now)
+        else:
+            gone = set(map(id, items))
+            parcel.items = [item for item in parcel.items if id(item) not in gone]
+        self._uncount(items, parcel.key)
+        if not parcel.items:
+            self._failures.pop(parcel.key, None)
+            self._requeue(parcel.key, now, now)
 
     def put_back(self, parcel: Parcel, now: float, at: float | None = None) -> None:
-        """What is not settled goes back to the head of its lane, until `at` (by default a backoff of its
-        own)."""
-        lane = parcel.lane
-        lane.failing_since = lane.failing_since if lane.failures else now
-        lane.failures += 1
-        lane.items[:0] = parcel.items
-        self._requeue(
-            lane, now, now + backoff.pause(lane.failures, now - lane.failing_since) if at is None else at
-        )
+        """What is not settled returns to the head of its lane, until `at` (by default after a backoff)."""
+        failure = self._failures.setdefault(parcel.key, Failure(0, now))
+        failure.count += 1
+        self._lanes[parcel.key][:0] = parcel.items
+        pause = backoff.pause(failure.count, now - failure.since)
+        self._requeue(parcel.key, now, now + pause if at is None else at)
 
     def make_late(self) -> None:
-        """All that waits becomes backlog: what comes from now on goes first, each one's order kept."""
-        for standing in tuple(self._lanes.values()):
-            standing.late = True
+        """All that waits becomes the backlog: what comes from now on leaves first."""
+        self._late_keys.update(self._lanes)
         self._late.join(self._fresh)
-        self.fresh_entries = 0
+        self._fresh = DueQueue()
+        self.late_entries = self.entries
 
-    def hurry(self) -> int:
-        """All that waits is due, the backlog too, until `relax`. Returns the round to ask `settled` with."""
-        self._flushes += 1
-        for turns in (self._fresh, self._late):
-            turns.due += turns.passed(math.inf)
-        self.round += 1
-        return self.round
+    def hurry(self) -> Mark:
+        """All that waits is due, the backlog too, until `relax` is called with this mark."""
+        for queue in (self._fresh, self._late):
+            queue.due += queue.passed(math.inf)
+        self._round += 1
+        self._marks.append(Mark(self._round, self.entries))
+        return self._marks[-1]
 
-    def relax(self) -> None:
-        """A flush is over."""
-        self._flushes -= 1
-
-    def settled(self, round_: int) -> bool:
-        """Nothing waits any more that waited when `hurry` returned this round."""
-        # As long as the oldest waits, this looks at no other.
-        first = _all(self._longest_standing())
-        return not any(item.round < round_ for item in itertools.chain(first, self.everything()))
-
-    def came_since(self, round_: int) -> bool:
-        """Something waits that came after `hurry` returned this round."""
-        return any(item.round >= round_ for item in self.everything())
+    def relax(self, mark: Mark) -> None:
+        """The flush is over."""
+        self._marks.remove(mark)
 
     def next_due(self, now: float) -> float:
         """Seconds until a claim may find something; infinite when nothing waits."""
@@ -305,159 +213,106 @@ class Lanes:
         """Takes out what is theirs and not on its way."""
         people = people.with_profiles_of(item.subject for item in self.everything())
         taken: list[Waiting] = []
-        for key, standing in tuple(self._lanes.items()):
-            theirs = [item for item in _items(standing) if people.own(item.subject, item.at)]
-            taken += [item for item in theirs if self._take(key, item)]
+        for key, lane in self._lanes.items():
+            theirs = [item for item in lane if people.own(item.subject, item.at)]
+            if theirs:
+                gone = set(map(id, theirs))
+                lane[:] = [
+                    item for item in lane if id(item) not in gone
+                ]  # an empty lane keeps its place in the queue
+                self._uncount(theirs, key)
+                taken += theirs
         return taken
 
     def drop_oldest(self) -> Waiting | None:
-        """Takes out about the oldest entry that is not on its way."""
-        for turns in (self._late, self._fresh):
-            while (turn := turns.take_first()) is not None:
-                key = turn[0]
-                oldest = next(iter(_items(self._lanes.get(key))), None)
-                taken = oldest is not None and self._take(key, oldest)
-                if self._laned(key) is not None:
-                    turns.give_back(*turn)
-                if taken:
-                    return oldest
+        """Takes out about the oldest item that is not on its way."""
+        for queue in (self._late, self._fresh):
+            while first := queue.take_first():
+                key, at = first
+                lane = self._lanes[key]
+                item = lane.pop(0) if lane else None
+                if item is not None:
+                    self._uncount((item,), key)
+                if lane:
+                    queue.give_back(key, at)
+                else:
+                    self._remove(key)
+                if item is not None:
+                    return item
         return None
 
-    def oldest(self) -> float | None:
-        """When the oldest entry came, in seconds since the epoch."""
-        return min((item.at for item in self._heads()), default=None)
-
     def clear(self) -> tuple[list[Waiting], list[Waiting]]:
-        """Forgets everything that waits, parcels that are out included: what the endpoint may have, on its way now or
-        sent before without an answer, and the rest."""
-        self._fresh, self._late = Turns(), Turns()
-        unanswered: list[Waiting] = []
-        rest: list[Waiting] = []
-        while self._lanes:
-            _, standing = self._lanes.popitem()
-            out, waiting = _out(standing), _items(standing)
-            self._forget([*out, *waiting], late=standing.late)
-            if isinstance(standing, Lane):
-                self.out -= standing.claimed is not None
-                standing.items, standing.claimed = [], None
-            unanswered += out
-            for item in waiting:
-                (unanswered if item.unanswered else rest).append(item)
+        """Forgets everything, parcels that are out included: what the endpoint may have, and the rest."""
+        unanswered = [item for parcel in self.out.values() for item in parcel.items]
+        waiting = [item for lane in self._lanes.values() for item in lane]
+        rest = [item for item in waiting if not item.unanswered]
+        unanswered += [item for item in waiting if item.unanswered]
+        for store in (self._lanes, self._failures, self.out, self._late_keys):
+            store.clear()
+        self._fresh, self._late = DueQueue(), DueQueue()
+        self.entries = self.late_entries = 0
+        for mark in self._marks:
+            mark.left = 0
         return unanswered, rest
 
     def everything(self) -> Iterator[Waiting]:
-        # Copied, here and below: a signal handler may deliver some.
-        for standing in tuple(self._lanes.values()):
-            yield from _all(standing)
+        for parcel in self.out.values():
+            yield from parcel.items
+        for lane in self._lanes.values():
+            yield from lane
 
-    def _longest_standing(self) -> Waiting | Lane | None:
-        # Not next(iter(…)): a signal handler may come between those two.
-        for standing in self._lanes.values():
-            return standing
-        return None
+    def oldest(self) -> float | None:
+        """When the oldest item came."""
+        heads = (items[0].came for items in self._standing() if items)
+        return min(heads, default=None)
 
-    def _heads(self) -> Iterator[Waiting]:
-        for standing in tuple(self._lanes.values()):
-            yield from _all(standing)[:1]
+    def _standing(self) -> Iterator[list[Waiting]]:
+        yield from (parcel.items for parcel in self.out.values())
+        yield from self._lanes.values()
 
-    def _place(self, item: Waiting, now: float, *, late: bool, older: bool) -> bool:
-        """Puts it where it has to wait; whether that is with the backlog."""
-        key = item.subject.key
-        standing = self._lanes.get(key)
-        if standing is None:
-            self._lanes[key], item.late = item, late
-            if late:
-                self._late.add(key, now)
-            else:
-                self._fresh.add(key, self._gathered_by(now, now))
-            return late
-        lane = standing if isinstance(standing, Lane) else _lane_from(standing, now)
-        subject = lane.items[0].subject if lane.items else None
-        if subject is not None and subject == item.subject:
-            item.subject = subject  # one object for all: 130 bytes less for every further entry
-        # No call from here to the last, so no signal handler: it may have delivered all of them just now.
-        if key not in self._lanes or self._lanes[key] is not standing:
-            return self._place(item, now, late=late, older=older)
-        self._lanes[key], lane.latest = lane, now
-        if older:
-            insort(lane.items, item, key=_AT)
-        else:
-            lane.items.append(item)
-        return lane.late
+    def _count(self, item: Waiting, key: str) -> None:
+        self.late_entries += key in self._late_keys
+        for mark in self._marks:
+            mark.left += item.round < mark.round
+
+    def _uncount(self, items: Sequence[Waiting], key: str) -> None:
+        self.entries -= len(items)
+        if self._late_keys and key in self._late_keys:
+            self.late_entries -= len(items)
+        for mark in self._marks:
+            mark.left -= sum([item.round < mark.round for item in items])
 
     def _advance(self, now: float) -> None:
-        """Finds out whose turn it is by now. Who has said more meanwhile than when they got their place gets a
-        later one."""
+        """Finds out which lanes are due by now. A lane that has grown since it got its place gets a later one."""
         self._late.due += self._late.passed(now)
         for key in self._fresh.passed(now):
-            standing = self._lanes.get(key)
-            if isinstance(standing, Lane) and (due := self._gathered(standing)) > now:
+            lane = self._lanes[key]
+            if len(lane) > 1 and (due := self._gathered(key, lane)) > now:
                 self._fresh.add(key, due)
             else:
                 self._fresh.due.append(key)
 
     def _next(self, now: float, late_so_far: int) -> deque[str] | None:
-        """Where the next turn is: fresh ones first, yet a steady stream of them must not starve the backlog."""
+        """The queue to take from: fresh lanes first, yet a steady stream of them must not starve the backlog."""
         fresh, late = self._fresh.due, self._late.due
-        if late and (self._pace() > now or (late_so_far >= _LATE_AT_ONCE and not self._flushes)):
-            late = _NOBODY
+        if late and (self._pace() > now or (late_so_far >= _LATE_AT_ONCE * self.speed and not self._marks)):
+            return fresh or None
         if not fresh and not late:
             return None
         self._turns += 1
         return late if late and (not fresh or self._turns % 4 == 0) else fresh
 
-    def _laned(self, key: str) -> Lane | None:
-        """None where a signal handler, in the middle of another call, has left nothing there."""
-        standing = self._lanes.get(key)
-        if isinstance(standing, Waiting):
-            lane = Lane(key, standing.late, [standing])
-            if key not in self._lanes or self._lanes[key] is not standing:  # no call since: see _place
-                return self._laned(key)
-            self._lanes[key] = standing = lane
-        if standing is None or standing.claimed is not None:
-            return None
-        if not standing.items:
-            self._leave_if_empty(standing)
-        return standing if standing.items else None
+    def _parcel(self, key: str, lane: list[Waiting]) -> Parcel:
+        taken = fitting(lane)
+        parcel = self.out[key] = Parcel(key, key in self._late_keys, lane[:taken])
+        del lane[:taken]
+        return parcel
 
-    def _leave_if_empty(self, lane: Lane) -> None:
-        if (
-            not lane.items
-            and lane.claimed is None
-            and lane.key in self._lanes
-            and self._lanes[lane.key] is lane
-        ):
-            del self._lanes[lane.key]
-
-    def _parcel(self, lane: Lane) -> Parcel:
-        taken = _how_many(lane.items)
-        self.out += 1
-        lane.claimed = Parcel(lane, lane.items[:taken])
-        del lane.items[:taken]
-        return lane.claimed
-
-    def _take(self, key: str, item: Waiting) -> bool:
-        """Takes out one that waits there and is not on its way; False where a signal handler has just delivered it.
-
-        Who has nothing left keeps their lane until its turn: whoever speaks next must not have two.
-        """
-        emptied = Lane(key, item.late, [])
-        standing = self._lanes.get(key)
-        if isinstance(standing, Lane) and item in standing.items:
-            standing.items.remove(item)
-            late = standing.late
-        elif key in self._lanes and self._lanes[key] is item:
-            self._lanes[key], late = emptied, item.late
-        else:
-            return False
-        self._forget([item], late=late)
-        return True
-
-    def _gathered(self, lane: Lane) -> float:
-        """When no more of this person's entries are waited for."""
-        if lane.latest == lane.began or lane.failures or not lane.items or lane.items[0].round < self.round:
+    def _gathered(self, key: str, lane: list[Waiting]) -> float:
+        """When this lane's further entries are no longer waited for."""
+        if key in self._failures or lane[0].round < self._round:
             return -math.inf
-        return self._gathered_by(lane.latest, lane.began)
+        return self._gathered_by(lane[-1].came, lane[0].came)
 
     def _gathered_by(self, latest: float, began: float) -> float:
         quiet_from = latest + self._quiet
@@ -467,75 +322,26 @@ class Lanes:
 
     def _pace(self) -> float:
         """When the backlog may go on: at once if a flush waits for it."""
-        return -math.inf if self._flushes else self._late_from
+        return -math.inf if self._marks else self._late_from
 
-    def _requeue(self, lane: Lane, now: float, at: float) -> None:
-        lane.claimed = None
-        self.out -= 1
-        if not lane.items:  # as most: not by _leave_if_empty, a call for each parcel
-            if lane.key in self._lanes and self._lanes[lane.key] is lane:
-                del self._lanes[lane.key]
-            return
-        lane.began = _came(lane.items[0], now)
-        if lane.late:
-            self._late.add(lane.key, at)
+    def _queue(self, key: str) -> DueQueue:
+        return self._late if key in self._late_keys else self._fresh
+
+    def _requeue(self, key: str, now: float, at: float) -> None:
+        del self.out[key]
+        lane = self._lanes[key]
+        if not lane:
+            self._remove(key)
+        elif key in self._late_keys:
+            self._late.add(key, at)
         else:
-            self._fresh.add(lane.key, max(at, self._gathered(lane)))
+            self._fresh.add(key, max(at, self._gathered(key, lane) if len(lane) > 1 else now))
 
-    def _forget(self, items: Sequence[Waiting], *, late: bool) -> None:
-        entries, size = len(items), 0
-        for item in items:
-            size += len(item.body)
-        # No call from here: a signal handler keeps the same books.
-        self.entries -= entries
-        self.bytes -= size
-        if not late:
-            self.fresh_entries -= entries
+    def _remove(self, key: str) -> None:
+        del self._lanes[key]
+        self._late_keys.discard(key)
+        self._failures.pop(key, None)
 
 
-_NOBODY: deque[str] = deque()
-_AT = attrgetter("at")
-
-
-def _items(standing: Waiting | Lane | None) -> list[Waiting]:
-    """What waits there and is not on its way."""
-    if standing is None:
-        return []
-    return standing.items if isinstance(standing, Lane) else [standing]
-
-
-def _out(standing: Waiting | Lane | None) -> list[Waiting]:
-    """What is on its way from there."""
-    return standing.claimed.items if isinstance(standing, Lane) and standing.claimed else []
-
-
-def _all(standing: Waiting | Lane | None) -> list[Waiting]:
-    return [*_out(standing), *_items(standing)]
-
-
-def _lane_from(item: Waiting, now: float) -> Lane:
-    """For the second of this person's or company's entries."""
-    return Lane(item.subject.key, item.late, [item], began=_came(item, now))
-
-
-def _came(item: Waiting, now: float) -> float:
-    """When it came, on the monotonic clock."""
-    return now - max(time.time() - item.at, 0.0)
-
-
-def _how_many(items: list[Waiting]) -> int:
-    """How many of them, from the first, one request can say: of one subject, 30 of each kind, a bounded
-    body."""
-    if len(items) == 1:  # as most are
-        return 1
-    so_far = items[0].subject
-    room: dict[str, int] = {}
-    size = HEAD_BYTES
-    for index, item in enumerate(items):
-        kind, size = item.kind, size + len(item.body) + 1
-        room[kind] = room.get(kind, ENTRIES_PER_KIND) - 1
-        both = merge_subjects(so_far, item.subject)
-        if index and (both is None or room[kind] < 0 or size > BATCH_BYTES):
-            return index
-        so_far = both or so_far
-    return len(items)
+def all_items(parcels: Iterable[Parcel]) -> list[Waiting]:
+    return [item for parcel in parcels for item in parcel.items]

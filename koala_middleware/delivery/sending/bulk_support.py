@@ -1,21 +1,16 @@
 """Whether many people's batches may go in one request: only where the endpoint says so, and as long as it does.
 
-Nobody is asked before that matters, so a site with few visitors never asks. Must not know parcels, nor how a bulk
-is settled: the worker does.
+Nobody is asked before that matters, so a site with few visitors never asks. Bookkeeping for one thread. Must not know
+parcels or threads.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-import time
 
 from koala_middleware.delivery.transports.answers import Answer, Verdict, verdict
-from koala_middleware.delivery.transports.base import BulkTransport, Transport
 from koala_middleware.protocol.limits import BULK_LINES
 
-# Seconds; others deliver meanwhile. An endpoint that takes longer to say what it offers gets plain requests.
-ASK_TIMEOUT = 3.0
 ASK_AGAIN = 300.0  # seconds after a no
 SUSPICIOUS = 2  # outages in a row that each began with a bulk
 _NOT_IMPLEMENTED = 501
@@ -24,50 +19,46 @@ _NOT_IMPLEMENTED = 501
 _BEST_FIRST = (Verdict.REFUSED, Verdict.TOO_LARGE, Verdict.RETRY, Verdict.HOLD)
 
 
-class BulkOffer:
-    """What the endpoint has said of bulk. One for all threads of a sender; no thread waits for another."""
+class BulkSupport:
+    """Attributes: `offered` is None until the endpoint was asked. `asking`: a request is on its way to find out."""
 
     def __init__(self) -> None:
-        self._offered: bool | None = None  # None: not asked yet
+        self.offered: bool | None = None
+        self.asking = False
         self._ask_again_at = math.inf
         self._failures = 0
-        self._asking = threading.Lock()
+        self._most = BULK_LINES
 
-    def most(self) -> int:
+    def most(self, now: float) -> int:
         """How many parcels are worth claiming for one request."""
-        if self._offered is False and time.monotonic() >= self._ask_again_at:
-            self._offered = None
-        return 1 if self._offered is False or self._asking.locked() else BULK_LINES
+        if self.offered is False and now >= self._ask_again_at:
+            self.offered = None
+        return 1 if self.offered is False or self.asking else self._most
 
-    def stands(self, transport: Transport, timeout: float) -> BulkTransport | None:
-        """The transport, if it may be given a bulk now. Asks the endpoint, where nobody has."""
-        if not isinstance(transport, BulkTransport):
-            self.withdraw()
-            return None
-        if self._offered is None and self._asking.acquire(blocking=False):
-            try:
-                self._offered = transport.takes_bulk(min(timeout, ASK_TIMEOUT))
-                self._ask_again_at = time.monotonic() + ASK_AGAIN
-            finally:
-                self._asking.release()
-        return transport if self._offered else None
+    def found(self, *, offered: bool, now: float) -> None:
+        """The endpoint was asked."""
+        self.offered, self._ask_again_at = offered, now + ASK_AGAIN
 
-    def withdraw(self) -> None:
+    def withdraw(self, now: float) -> None:
         """The endpoint takes no bulk after all."""
-        self._offered, self._ask_again_at = False, time.monotonic() + ASK_AGAIN
+        self.found(offered=False, now=now)
+
+    def too_large(self, parcels: int) -> None:
+        """The endpoint would not take so many at once."""
+        self._most = max(parcels // 2, 1)
 
     def worked(self) -> None:
         self._failures = 0
 
-    def failed(self) -> None:
+    def failed(self, now: float) -> None:
         """A bulk began an outage. If that happens again while plain requests get through, bulk is the reason."""
         self._failures += 1
         if self._failures >= SUSPICIOUS:
-            self.withdraw()
+            self.withdraw(now)
 
     def forget(self) -> None:
         """After an outage it may be another endpoint: it is asked again."""
-        self._offered, self._failures = None, 0
+        self.offered, self._failures, self._most = None, 0, BULK_LINES
 
 
 def about_bulk(answer: Answer) -> bool:

@@ -1,10 +1,7 @@
-"""The crew: the few daemon threads that deliver, started when there is something to do and gone when there
-is not.
+"""Threads: the dispatcher's one, and the senders' few. Started when there is something to do, gone when there is not.
 
-One thread at a time watches the outbox; the others send, or wait for their turn to watch. Who sends many parcels
-together keeps the turn meanwhile: threads that take turns wait for each other and the app, and beside a busy app
-that cost more than what they sent. Must not know what a parcel is about. Nothing on the app's path waits here:
-waking a thread releases a lock that nobody contends for.
+Nothing on the app's path waits here: waking a thread releases a lock that nobody contends for. Must not know what a
+job is about.
 """
 
 from __future__ import annotations
@@ -12,22 +9,23 @@ from __future__ import annotations
 import contextvars
 import math
 import threading
-import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
-from koala_middleware.delivery.schedule.lanes import Parcel
+from koala_middleware.delivery.clock import monotonic
+from koala_middleware.delivery.sending.jobs import Job, Result
 from koala_middleware.delivery.transports.base import Transport
 from koala_middleware.log_once import LogOnce
 
 IDLE = 5.0  # seconds without work after which a thread ends
-PEOPLE_PER_THREAD = 8
-TEND = 1.0  # seconds between two rounds of care while something waits
+_FEW = 4  # jobs; a sender that leaves fewer behind wakes the dispatcher for more
+
+_notices = LogOnce()
 
 
 class Bell:
-    """Wakes one waiting thread. Ringing never blocks, wherever it happens: signal handlers, finalisers."""
+    """Wakes one waiting thread. Ringing never blocks, wherever it happens: signal handlers, finalizers."""
 
     def __init__(self) -> None:
         self._silence = threading.Lock()
@@ -41,210 +39,225 @@ class Bell:
         return self._silence.acquire(timeout=min(max(seconds, 0.0), threading.TIMEOUT_MAX))
 
 
-class Turn:
-    """The turn to watch, which one thread has at a time. Anybody may end it, also for whoever has it."""
-
-    def __init__(self) -> None:
-        self._free = threading.Lock()
-        self._had_by: list[int] = []
-
-    def take(self, seconds: float) -> bool:
-        """Whether it is the calling thread's now, as it may have been before."""
-        if self.mine:
-            return True
-        if not self._free.acquire(timeout=seconds):
-            return False
-        self._had_by = [threading.get_ident()]
-        return True
-
-    def end(self) -> None:
-        with suppress(IndexError):  # nobody has it, or it has been ended just now
-            self._had_by.pop()
-            self._free.release()
-
-    def end_mine(self) -> None:
-        if self.mine:
-            self.end()
-
-    @property
-    def mine(self) -> bool:
-        return self._had_by == [threading.get_ident()]
+def start_thread(run: Callable[[], None], name: str) -> bool:
+    """Starts a daemon thread; False where the interpreter ends, or the machine has no thread left."""
+    try:
+        # An empty context: no request's span, scope or person goes along.
+        threading.Thread(target=contextvars.Context().run, args=(run,), name=name, daemon=True).start()
+    except RuntimeError:
+        return False
+    return True
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Nothing to send for so many seconds, perhaps infinite.
-
-    Attributes:
-        ends_early: A new entry may be due before that.
-    """
-
-    seconds: float
-    ends_early: bool = True
-
-
-class Crew:
-    """Up to `size` threads.
+class DispatcherThread:
+    """Runs `step` whenever it is due.
 
     Args:
-        claim: The next parcels, or how long to pause.
-        deliver: Sends and settles parcels.
-        tend: Called by the watching thread before each look, so often.
-        due: Seconds until something could be sent, infinite when nothing waits.
-        linger: Seconds that a new entry can wait: a nap that ends within it need not be cut short.
+        step: Does what is to be done; seconds until there may be more, infinite when nothing waits.
+        asked: Something lies in the inbox.
+        beat: Seconds that something in the inbox may wait: a nap that ends within them is not cut short.
+    """
+
+    def __init__(self, step: Callable[[], float], asked: Callable[[], bool], beat: float) -> None:
+        self._step = step
+        self._asked = asked
+        self._beat = beat
+        self._bell = Bell()
+        self._starting = threading.Lock()
+        self._dismissed = False
+        self._sleeps_until = math.inf
+        self.alive = False
+
+    def note(self, came: float) -> None:
+        """Something lies in the inbox since `came`; there is time for a beat."""
+        self._dismissed = False
+        if not self.alive:
+            self._start()
+        elif self._sleeps_until > came + self._beat:
+            self._bell.ring()
+
+    def wake(self) -> None:
+        """There is something to do at once."""
+        self._dismissed = False
+        if not self.alive:
+            self._start()
+        self._bell.ring()
+
+    def dismiss(self) -> None:
+        """The thread ends as soon as nothing waits."""
+        self._dismissed = True
+        self._bell.ring()
+
+    def _start(self) -> None:
+        if not self._starting.acquire(blocking=False):
+            return  # another thread starts it at this moment
+        try:
+            if not self.alive:
+                self.alive = True
+                if not start_thread(self._run, "koala-delivery"):
+                    self.alive = False
+        finally:
+            self._starting.release()
+
+    def _run(self) -> None:
+        try:
+            self._go_on()
+        except Exception as error:  # noqa: BLE001  (delivery that stops must not do so in silence)
+            _notices.error("delivery failed; the next entry starts it again", error)
+        finally:
+            self.alive = False
+        if self._asked():  # it came between our last look and our leaving
+            self._start()
+
+    def _go_on(self) -> None:
+        idle_since = None
+        while True:
+            self._sleeps_until = -math.inf  # awake: what comes now is seen before we sleep
+            wait = self._step()
+            now = monotonic()
+            if math.isfinite(wait):
+                idle_since = None
+            else:
+                idle_since = idle_since or now
+                wait = idle_since + IDLE - now
+                if wait <= 0 or self._dismissed:
+                    return
+            self._sleeps_until = now + wait
+            if self._asked():  # while we looked
+                wait = min(wait, self._beat)
+                self._sleeps_until = now + wait
+            self._bell.wait(wait)
+
+
+class Senders:
+    """Up to `size` threads that post jobs, the one that rested last first: its connection is warm.
+
+    Args:
+        post: Posts a job by a transport.
+        answered: Takes the result, on the sender's thread.
+        wake: Asks the dispatcher for more jobs.
+    Attributes:
+        jobs: That nobody has begun.
+        resting: How senders that wait for a job are woken.
     """
 
     def __init__(
         self,
         size: int,
         *,
-        claim: Callable[[], list[Parcel] | Pause],
-        deliver: Callable[[list[Parcel], Transport], None],
-        tend: Callable[[], None],
-        due: Callable[[], float],
         transport: Callable[[], Transport],
-        linger: float,
+        post: Callable[[Job, Transport], Result],
+        answered: Callable[[Job, Result], bool],
+        wake: Callable[[], None],
     ) -> None:
         self._size = size
-        self._claim = claim
-        self._deliver = deliver
-        self._tend = tend
-        self._due = due
         self._transport = transport
-        self._linger = linger
-        self._starting = threading.RLock()
-        self._turn = Turn()
-        self._relief = math.inf  # when who sends and keeps the turn is relieved of it
-        self._together = False  # the last one sent many parcels together
-        self._bell = Bell()
-        self._threads: set[int] = set()
-        self._alive = 0
-        self._watching = False
-        self._nap_until = math.inf
+        self._post = post
+        self._answered = answered
+        self._wake = wake
+        self.jobs: deque[Job] = deque()
+        self.resting: list[Bell] = []
+        self._stopped = False
         self._dismissed = False
-        self._notices = LogOnce()
+        self.alive = 0
 
-    @property
-    def alive(self) -> int:
-        return self._alive
-
-    def is_crew(self) -> bool:
-        """The calling thread is one of these."""
-        return threading.get_ident() in self._threads
-
-    def summon(self, people: int) -> None:
-        """There is a new entry: makes sure that a thread looks at it in time.
+    def give(self, job: Job, *, first: bool = False, start: bool = True) -> None:
+        """Lets a sender have it. The dispatcher's.
 
         Args:
-            people: How many have entries waiting. For many there are several threads, before they are needed:
-                at the end of the process no more can be started.
+            start: A thread is started where there is none.
         """
-        self._dismissed = False
-        watched, now = self._watching, time.monotonic()
-        if self._relief <= now:
-            self._relieve()
-        attended = watched or self._relief < math.inf
-        crowded = not self._together and self._alive <= people // PEOPLE_PER_THREAD
-        if self._alive < self._size and (crowded or not attended):
-            self._start()
-        elif watched and self._nap_until > now + self._linger:
-            self._bell.ring()
-
-    def wake(self) -> None:
-        """Something is due at once."""
-        if self._relief < math.inf:
-            self._relieve()
-        if not self._watching:
-            self._start()
-        self._bell.ring()
-
-    def _relieve(self) -> None:
-        """Whoever sends and keeps the turn does so for too long: another thread is to watch."""
-        self._relief = math.inf
-        self._turn.end()
-
-    def dismiss(self) -> None:
-        """The threads end as soon as they have nothing in hand; the next entry starts new ones."""
-        self._dismissed = True
-        self._bell.ring()
-
-    def _start(self) -> None:
-        if not self._starting.acquire(blocking=False):
-            return  # another thread starts one at this moment
-        try:
-            if self._alive < self._size:
-                self._alive += 1
-                # An empty context: no request's span, scope or person goes along.
-                thread = threading.Thread(
-                    target=contextvars.Context().run, args=(self._run,), name="koala-delivery", daemon=True
-                )
-                thread.start()
-        except RuntimeError:
-            self._alive -= 1  # the interpreter ends, or the machine has no thread left: the end delivers
-        finally:
-            self._starting.release()
-
-    def _run(self) -> None:
-        self._threads.add(threading.get_ident())
-        transport = self._transport()
-        try:
-            while self._watch_and_deliver(transport):
-                pass
-        except Exception as error:  # noqa: BLE001  (a crew that dies must not do it in silence)
-            self._notices.error("a delivery thread failed; the next entry starts another", error)
-        finally:
-            self._turn.end_mine()
-            transport.close()
-            self._threads.discard(threading.get_ident())
-            with self._starting:
-                self._alive -= 1
-        # An entry may have come between our last look and our leaving: then somebody has to stay.
-        if self._alive == 0 and math.isfinite(self._due()) and not self._dismissed:
-            self._start()
-
-    def _watch_and_deliver(self, transport: Transport) -> bool:
-        """One turn; False when there was nothing to do for a while."""
-        if not self._turn.take(IDLE):
-            return False
-        try:
-            parcels = self._watch()
-        finally:
-            self._watching = False
-        if parcels is None:
-            return False
-        more = self._due() == 0
-        self._together = len(parcels) > 1
-        if self._together and not more:
-            self._relief = time.monotonic() + self._linger
+        self._stopped = self._dismissed = False
+        if first:
+            self.jobs.appendleft(job)
         else:
-            self._turn.end_mine()
-        if more and self._alive < self._size:
-            self._start()
-        self._deliver(parcels, transport)
-        if self._turn.mine:
-            self._relief = math.inf
-            return True
-        # The rest of that lane may go on now, sooner than the one who watches means to wake up.
-        if self._watching and self._nap_until > time.monotonic() + self._due():
-            self._bell.ring()
+            self.jobs.append(job)
+        if not self._ring_one() and start and self.alive == 0:
+            self.start_another()
+
+    def go_on(self) -> None:
+        """The answer that stopped all was about one batch alone. The dispatcher's."""
+        if self._stopped:
+            self._stopped = False
+            for _ in range(len(self.jobs)):
+                self._ring_one()
+
+    def start_another(self) -> bool:
+        """One more thread, where there may be one. The dispatcher's."""
+        if self.alive >= self._size:
+            return False
+        self.alive += 1
+        if not start_thread(self._run, "koala-delivery"):
+            self.alive -= 1
+            return False
         return True
 
-    def _watch(self) -> list[Parcel] | None:
-        """Waits for the next parcels; None when nothing came for a while."""
-        idle_since = time.monotonic()
-        self._watching = True
-        while not self._dismissed:
-            # Said before looking: an entry that comes after the look finds us asleep and rings.
-            self._nap_until = math.inf
-            self._tend()
-            found = self._claim()
-            if not isinstance(found, Pause):
-                return found
-            now = time.monotonic()
-            if math.isfinite(found.seconds):
-                idle_since = now
-            elif now - idle_since >= IDLE:
-                return None
-            self._nap_until = now + found.seconds if found.ends_early else -math.inf
-            self._bell.wait(min(found.seconds, TEND))
-        return None
+    def take(self) -> Job | None:
+        """The next job, for whoever posts it."""
+        if self._stopped:
+            return None
+        try:
+            return self.jobs.popleft()
+        except IndexError:
+            return None
+
+    def take_all(self) -> list[Job]:
+        """What nobody has begun."""
+        jobs: list[Job] = []
+        with suppress(IndexError):
+            while True:
+                jobs.append(self.jobs.popleft())
+        return jobs
+
+    def report(self, job: Job, result: Result) -> None:
+        """The result of a job, on the thread that posted it. Where it failed nobody begins another before the
+        dispatcher knows."""
+        went_well = self._answered(job, result)
+        if not went_well:
+            self._stopped = True
+        if not went_well or len(self.jobs) < _FEW:
+            self._wake()
+
+    def dismiss(self) -> None:
+        """Whoever rests ends."""
+        self._dismissed = True
+        while self._ring_one():
+            pass
+
+    def _ring_one(self) -> bool:
+        try:
+            self.resting.pop().ring()
+        except IndexError:
+            return False
+        return True
+
+    def _run(self) -> None:
+        transport = self._transport()
+        bell = Bell()
+        try:
+            while self._work(bell, transport):
+                pass
+        except Exception as error:  # noqa: BLE001  (as above)
+            _notices.error("a sender failed; another takes its place", error)
+        finally:
+            self.alive -= 1
+            transport.close()
+
+    def _work(self, bell: Bell, transport: Transport) -> bool:
+        """One job; False when there was none for a while."""
+        job = self.take()
+        if job is None:
+            self.resting.append(bell)
+            job = self.take()  # it may have come before we rested
+        if job is None:
+            if bell.wait(IDLE):
+                return not self._dismissed
+            try:
+                self.resting.remove(bell)
+            except ValueError:  # somebody rings it at this moment
+                return True
+            return False
+        with suppress(ValueError):
+            self.resting.remove(bell)
+        self.report(job, self._post(job, transport))
+        return True

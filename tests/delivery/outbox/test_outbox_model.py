@@ -7,17 +7,18 @@ import json
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.boxes import Box, durable_box
 from support.examples import examples
 
-from koala_middleware.delivery.outbox.durable import DurableOutbox
-from koala_middleware.delivery.schedule.lanes import Parcel, Waiting
+from koala_middleware.delivery.clock import monotonic
+from koala_middleware.delivery.outbox.log import Log
+from koala_middleware.delivery.schedule.items import Parcel, Waiting
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Person
 
@@ -44,17 +45,15 @@ class OutboxModel(RuleBasedStateMachine):
         self.settled: list[str] = []
         self.damaged: set[str] = set()
 
-    def started(self) -> DurableOutbox:
-        return DurableOutbox(
-            self.directory,
-            linger=0.0,
-            max_entries=100,
-            max_bytes=1 << 22,
-            memory_bytes=1 << 20,
-            max_age=3600.0,
-            drop_old=False,
-            sync=False,
-        )
+    def started(self) -> Box:
+        return durable_box(self.directory)
+
+    def log(self, process: int) -> Log:
+        log: Log = self.boxes[process].outbox._log  # type: ignore[attr-defined]  # as a crash leaves it
+        return log
+
+    def is_ours(self, path: Path) -> bool:
+        return any(path.stem in box.outbox._ours for box in self.boxes)  # type: ignore[attr-defined]
 
     @rule(process=PROCESSES, person=PERSONS, entries=st.integers(1, 40))
     def put(self, process: int, person: str, entries: int) -> None:
@@ -66,7 +65,7 @@ class OutboxModel(RuleBasedStateMachine):
 
     @rule(process=PROCESSES)
     def claim(self, process: int) -> None:
-        if parcel := self.boxes[process].claim(time.monotonic() + 60):
+        if parcel := self.boxes[process].claim(monotonic() + 60):
             self.out[process].append(parcel)
 
     @rule(process=PROCESSES, part=st.floats(0, 1))
@@ -88,23 +87,34 @@ class OutboxModel(RuleBasedStateMachine):
     @rule(process=PROCESSES)
     def put_back(self, process: int) -> None:
         for parcel in self.out[process][:1]:
-            now = time.monotonic()
+            now = monotonic()
             self.boxes[process].put_back(parcel, now, at=now)
             self.out[process].remove(parcel)
 
     @rule(process=PROCESSES)
     def recover(self, process: int) -> None:
-        self.boxes[process].recovered()
+        self.boxes[process].lanes.make_late()
 
     @rule(process=PROCESSES)
     def look_around(self, process: int) -> None:
-        self.boxes[process].hurry(time.monotonic())
-        self.boxes[process].relax()
+        box = self.boxes[process]
+        box.lanes.relax(box.hurry())
+
+    @rule(process=PROCESSES)
+    def tend(self, process: int) -> None:
+        self.boxes[process].tend()
+
+    @rule(process=PROCESSES)
+    def close(self, process: int) -> None:
+        """All is let go of; a later put starts anew."""
+        self.boxes[process].close()
+        self.out[process] = []
+        self.lives[process] += 1
 
     @rule(process=PROCESSES, torn=st.integers(0, 30))
     def crash(self, process: int, torn: int) -> None:
         """The process dies, perhaps in the middle of a write that nobody was told is done."""
-        writing = self.boxes[process]._spool._fresh
+        writing = self.log(process).current
         self.boxes[process].abandon()
         if writing is not None and writing.path.exists():
             with writing.path.open("ab") as file:
@@ -119,7 +129,7 @@ class OutboxModel(RuleBasedStateMachine):
         self.crash(process, 0)
         paths = sorted(self.directory.glob("*.waiting"))
         path = paths[int(at * len(paths))] if paths else None
-        if path is None or any(path.stem in box._spool._ours for box in self.boxes):
+        if path is None or self.is_ours(path):
             return
         content = bytearray(path.read_bytes())
         if content:
@@ -136,7 +146,7 @@ class OutboxModel(RuleBasedStateMachine):
         self.crash(process, 0)
         for path in self.directory.glob("*.done"):
             content = bytearray(path.read_bytes())
-            if content and not any(path.stem in box._spool._ours for box in self.boxes):
+            if content and not self.is_ours(path):
                 content[int(at * len(content))] ^= 1 << bit
                 path.write_bytes(content)
 
@@ -164,14 +174,15 @@ class OutboxModel(RuleBasedStateMachine):
         finally:
             shutil.rmtree(self.directory)
 
-    def drain(self, box: DurableOutbox) -> None:
-        round_ = box.hurry(time.monotonic())
-        for _ in range(10_000):
-            if parcel := box.claim(time.monotonic() + 60):
+    def drain(self, box: Box) -> None:
+        mark = box.hurry()
+        while mark.left > 0 or box.outbox.behind:
+            parcel = box.claim(monotonic() + 60)
+            if parcel:
                 self.settled += ids_of(parcel.items)
-                box.done(parcel, parcel.items)
-            elif box.settled(round_):
-                break
+                box.done(parcel)
+            else:
+                assert mark.left <= 0, "it waits and cannot be claimed"
         box.close()
 
     def forget_settled(self, process: int) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.boxes import Box, adds_up, durable_box, memory_box
 
 from koala_middleware.config.settings import KoalaConfig
+from koala_middleware.delivery.clock import monotonic
 from koala_middleware.delivery.delivery import Delivery
-from koala_middleware.delivery.outbox.base import Outbox
-from koala_middleware.delivery.outbox.durable import WINDOW, DurableOutbox
+from koala_middleware.delivery.outbox.durable import WINDOW
 from koala_middleware.delivery.outbox.inspection import refused_entries, waiting_entries
-from koala_middleware.delivery.outbox.memory import MemoryOutbox
 from koala_middleware.delivery.schedule.purge_targets import People
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Account, Person, Subject
@@ -25,42 +23,26 @@ def batch(subject: Subject, entries: int = 1) -> Batch:
     return Batch(subject, tuple(Entry("track", b'{"type":"track"}') for _ in range(entries)))
 
 
-def durable(directory: Path, **settings: Any) -> DurableOutbox:
-    usual = {
-        "linger": 0.0,
-        "max_entries": 100_000,
-        "max_bytes": 1 << 26,
-        "max_age": 3600.0,
-        "drop_old": False,
-    }
-    return DurableOutbox(directory, sync=False, memory_bytes=1 << 26, **{**usual, **settings})
+durable = durable_box
 
 
 @pytest.fixture(params=["memory", "durable"])
-def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Outbox:
-    if request.param == "memory":
-        return MemoryOutbox(linger=0.0, max_entries=100, max_bytes=1 << 20, drop_old=False)
-    return durable(tmp_path)
+def outbox(request: pytest.FixtureRequest, tmp_path: Path) -> Box:
+    return memory_box() if request.param == "memory" else durable(tmp_path)
 
 
-def subjects(outbox: Outbox) -> list[Subject]:
-    """Whose entries are claimed, one after the other, until nothing waits."""
+def subjects(outbox: Box) -> list[Subject]:
+    """Whose entries are delivered, one after the other, until nothing waits."""
     found: list[Subject] = []
-    outbox.hurry(time.monotonic())  # the backlog too, at once
-    deadline = time.monotonic() + 10.0
-    while outbox.stats().waiting and time.monotonic() < deadline:
-        if parcel := outbox.claim(time.monotonic()):
-            found += [item.subject for item in parcel.items]
-            outbox.done(parcel, list(parcel.items))
+    mark = outbox.hurry()  # the backlog too, at once
+    while parcel := outbox.claim():
+        found += [item.subject for item in parcel.items]
+        outbox.done(parcel)
+    outbox.lanes.relax(mark)
     return found
 
 
-def adds_up(outbox: Outbox) -> bool:
-    stats = outbox.stats()
-    return stats.accepted == stats.delivered + stats.waiting + stats.refused + sum(stats.dropped.values())
-
-
-def test_what_waits_of_a_person_goes_in_any_spelling_and_what_others_said_stays(outbox: Outbox) -> None:
+def test_what_waits_of_a_person_goes_in_any_spelling_and_what_others_said_stays(outbox: Box) -> None:
     grace = Person("p2", "grace@example.com")
     outbox.put(batch(Person("p1", "Ada@Example.com"), 2))
     outbox.put(batch(grace))
@@ -73,7 +55,7 @@ def test_what_waits_of_a_person_goes_in_any_spelling_and_what_others_said_stays(
     assert adds_up(outbox)
 
 
-def test_what_their_browser_did_without_a_name_goes_too(outbox: Outbox) -> None:
+def test_what_their_browser_did_without_a_name_goes_too(outbox: Box) -> None:
     outbox.put(batch(Person("p1", None)))
     outbox.put(batch(Person("p1", "ada@example.com")))
 
@@ -81,7 +63,7 @@ def test_what_their_browser_did_without_a_name_goes_too(outbox: Outbox) -> None:
     assert subjects(outbox) == []
 
 
-def test_another_person_in_the_same_browser_stays(outbox: Outbox) -> None:
+def test_another_person_in_the_same_browser_stays(outbox: Box) -> None:
     grace = Person("p1", "grace@example.com")
     outbox.put(batch(Person("p1", "ada@example.com")))
     outbox.put(batch(grace))
@@ -90,38 +72,37 @@ def test_another_person_in_the_same_browser_stays(outbox: Outbox) -> None:
     assert subjects(outbox) == [grace]
 
 
-def test_companies_stay(outbox: Outbox) -> None:
+def test_companies_stay(outbox: Box) -> None:
     outbox.put(batch(Account("example.com")))
 
     assert outbox.purge(ADA) == 0
     assert subjects(outbox) == [Account("example.com")]
 
 
-def test_what_is_on_its_way_goes_when_it_came_back(outbox: Outbox) -> None:
+def test_what_is_on_its_way_goes_when_it_came_back(outbox: Box) -> None:
     outbox.put(batch(Person("p1", "ada@example.com")))
-    parcel = outbox.claim(time.monotonic())
-    assert parcel is not None
+    parcel = outbox.claimed()
 
     assert outbox.purge(ADA) == 0
-    outbox.put_back(parcel, time.monotonic(), at=0.0)
+    outbox.put_back(parcel, monotonic(), at=0.0)
     assert outbox.purge(ADA) == 1
     assert subjects(outbox) == []
     assert adds_up(outbox)
 
 
-def test_what_comes_later_is_taken_in(outbox: Outbox) -> None:
+def test_what_comes_later_is_taken_in(outbox: Box) -> None:
     outbox.purge(ADA)
     outbox.put(batch(Person("p1", "ada@example.com")))
 
     assert len(subjects(outbox)) == 1
 
 
-def test_a_flush_does_not_wait_for_what_was_purged(outbox: Outbox) -> None:
+def test_a_flush_does_not_wait_for_what_was_purged(outbox: Box) -> None:
     outbox.put(batch(Person("p1", "ada@example.com")))
-    round_ = outbox.hurry(time.monotonic())
+    mark = outbox.hurry()
     outbox.purge(ADA)
 
-    assert outbox.settled(round_)
+    assert mark.left == 0
 
 
 def test_what_lies_behind_on_disk_goes_unread(tmp_path: Path) -> None:
@@ -146,7 +127,7 @@ def test_it_is_gone_for_the_next_process_too(tmp_path: Path) -> None:
     before.close()
 
     after = durable(tmp_path)
-    after.tend(time.monotonic())
+    after.tend()
 
     assert subjects(after) == [Person("p2", "grace@example.com")]
 
@@ -155,9 +136,7 @@ def test_what_a_dead_process_left_and_what_was_refused_goes(tmp_path: Path) -> N
     dead = durable(tmp_path)
     dead.put(batch(Person("p1", "ada@example.com")))
     dead.put(batch(Person("p2", "grace@example.com")))
-    parcels = [dead.claim(time.monotonic()), dead.claim(time.monotonic())]
-    for parcel in parcels:
-        assert parcel is not None
+    for parcel in [dead.claimed(), dead.claimed()]:
         dead.refuse(parcel, list(parcel.items), "HTTP 422")
     dead.put(batch(Person("p1", "ada@example.com")))
     dead.put(batch(Person("p2", "grace@example.com")))
@@ -179,7 +158,7 @@ def test_another_living_process_heeds_it_when_it_looks_around(tmp_path: Path) ->
 
     assert durable(tmp_path).purge(ADA) == 0
     other.put(batch(Person("p1", "ada@example.com")))  # later: not meant
-    other.tend(time.monotonic())
+    other.tend()
 
     assert other.stats().dropped == {"erased": 1}
     assert set(subjects(other)) == {Person("p2", "grace@example.com"), Person("p1", "ada@example.com")}
@@ -200,7 +179,7 @@ def test_a_note_past_the_age_limit_is_deleted(tmp_path: Path) -> None:
     outbox = durable(tmp_path, max_age=0.0)
     outbox.put(batch(Person("p1", "ada@example.com")))
     outbox.purge(ADA)
-    outbox.tend(time.monotonic())
+    outbox.tend()
 
     assert not list(tmp_path.glob("*.purge"))
 

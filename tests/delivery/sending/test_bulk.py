@@ -20,6 +20,7 @@ from koala_middleware.collector import create_app
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import Delivery, DeliveryEvent
 from koala_middleware.delivery.schedule import lanes
+from koala_middleware.delivery.schedule.items import Parcel, Waiting
 from koala_middleware.delivery.sending import bulk_support
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.limits import BULK_LINES
@@ -103,18 +104,12 @@ class TestWhen:
         assert set(endpoint.taken) == ids(40)
         assert delivery.stats().retries == 0
 
-    def test_a_no_is_not_for_ever(
-        self, endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        endpoint.bulk = False
-        monkeypatch.setattr(bulk_support, "ASK_AGAIN", 0.0)
-        delivery = deliver(flush_interval=6000)
-        put_all(delivery, batch, 20)
-        assert delivery.flush(10).complete
-        endpoint.bulk = True
-        put_all(delivery, batch, 20, first=20)
-        assert delivery.flush(10).complete
-        assert endpoint.bulks == [20]
+    def test_a_no_is_not_for_ever(self) -> None:
+        support = bulk_support.BulkSupport()
+        support.found(offered=False, now=0.0)
+        assert support.most(bulk_support.ASK_AGAIN - 1) == 1
+        assert support.most(bulk_support.ASK_AGAIN) == BULK_LINES
+        assert support.offered is None, "the endpoint is asked again"
 
     def test_what_is_too_much_for_one_goes_in_several(
         self, endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
@@ -175,16 +170,14 @@ class TestWhen:
         waiting = lanes.Lanes(linger=0.0)
         for person in range(2_000):
             subject, (entry,) = batch(f"p{person}", person).subject, batch(f"p{person}", person).entries
-            waiting.add(lanes.Waiting(entry.kind, entry.body, subject, None, 0.0), 0.0)
+            waiting.add(Waiting(entry.kind, entry.body, subject, None, 0.0), 0.0)
         waiting.make_late()
         out = sum(len(claimed(waiting, step / 1000)) for step in range(1_000))
         assert 500 <= out <= 1_500  # one second
 
 
-def claimed(waiting: lanes.Lanes, now: float) -> list[lanes.Parcel]:
-    claim = lanes.Claim(BULK_LINES)
-    waiting.load(claim, now, BULK_LINES)
-    return waiting.claimed(claim, now)
+def claimed(waiting: lanes.Lanes, now: float) -> list[Parcel]:
+    return waiting.claimed(list(waiting.claim(now, BULK_LINES)), now)
 
 
 @both
@@ -346,7 +339,7 @@ class TestAnswers:
     def test_after_an_outage_the_endpoint_is_asked_again(
         self, endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("koala_middleware.delivery.sending.worker.OUTAGE", 0.0)
+        monkeypatch.setattr("koala_middleware.delivery.sending.settling.OUTAGE", 0.0)
         delivery = deliver(flush_interval=6000)
         put_all(delivery, batch, 10)
         assert delivery.flush(10).complete

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from koala_middleware.delivery import Delivery, DeliveryEvent
-from koala_middleware.delivery.sending import threads
+from koala_middleware.delivery.outbox.inspection import refused_entries
+from koala_middleware.delivery.sending import dispatcher, threads
 from koala_middleware.protocol.batches import Batch
 
 Deliver = Callable[..., Delivery]
@@ -95,7 +96,7 @@ def test_what_came_during_a_post_goes_out_as_soon_as_it_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And not when the thread that watches would have looked again."""
-    monkeypatch.setattr(threads, "TEND", 600)
+    monkeypatch.setattr(dispatcher, "TEND", 600)
     delivery = deliver(concurrency=2)
     asked, answer = threading.Event(), threading.Event()
 
@@ -211,20 +212,6 @@ def test_an_endpoint_that_refuses_all_is_not_asked_for_every_entry_of_every_batc
     assert len(endpoint.posts) <= 3 * 15 + 7
 
 
-@pytest.mark.parametrize("status", [404, 405])
-def test_a_wrong_key_or_address_keeps_everything_and_turns_health_bad(
-    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, caplog: pytest.LogCaptureFixture, status: int
-) -> None:
-    endpoint.answer(status)
-    delivery = deliver()
-    delivery.put(batch("ada", *range(8)))
-    assert not delivery.flush(0.5).complete
-    assert delivery.stats().waiting == 8
-    assert (delivery.health().ok, delivery.health().state) == (False, "held")
-    assert "endpoint (KOALA_ENDPOINT) and public_api_key (KOALA_PUBLIC_API_KEY)" in caplog.text
-    assert len(endpoint.posts) == 1
-
-
 def test_what_is_too_large_goes_in_parts(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> None:
     def reply(body: dict[str, Any]) -> Any:
         return (200 if len(body["events"]) <= 3 else 413), {}, {}
@@ -238,7 +225,8 @@ def test_what_is_too_large_goes_in_parts(endpoint: Endpoint, deliver: Deliver, b
 
 @in_bulk_too
 @pytest.mark.parametrize(
-    "answer", [(401, {}), (403, {}), (400, {"error": "Koala ingest suspended"}), (308, {})]
+    "answer",
+    [(401, {}), (403, {}), (404, {}), (405, {}), (400, {"error": "Koala ingest suspended"}), (308, {})],
 )
 def test_a_matter_of_configuration_holds_everything_and_says_what_to_do(  # noqa: PLR0917  (fixtures)
     endpoint: Endpoint,
@@ -392,3 +380,148 @@ def test_a_refused_entry_stays_in_the_durable_outbox(
     assert delivery.stats().refused == 1
     [path] = tmp_path.glob("*/*.refused")
     assert b"event is missing" in path.read_bytes()
+
+
+@in_bulk_too
+@pytest.mark.parametrize("status", [401, 403, 404, 406])
+def test_a_firewall_that_takes_offense_at_one_body_costs_that_entry_alone(  # noqa: PLR0917  (fixtures)
+    endpoint: Endpoint,
+    deliver: Deliver,
+    batch: MakeBatch,
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+) -> None:
+    """Others are taken with the same key, so it is not about the key."""
+
+    def reply(body: dict[str, Any]) -> Any:
+        bad = any(event["message_id"] == "poison" for event in body["events"])
+        return (status if bad else 200), {}, {}
+
+    endpoint.reply = reply
+    delivery = deliver()
+    delivery.put(batch("first", "first"))
+    assert delivery.flush(10).complete
+    delivery.put(batch("ada", "before", "poison", "after"))
+    for number in range(40):
+        delivery.put(batch(f"person-{number}", number))
+    eventually(lambda: delivery.stats().waiting == 0)
+    assert set(endpoint.taken) == {"first", "before", "after", *map(str, range(40))}
+    assert (delivery.stats().delivered, delivery.stats().refused) == (43, 1)
+    assert delivery.health().ok
+    assert "PUBLIC_API_KEY" not in caplog.text
+    assert adds_up(delivery)
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_wrong_key_or_address_keeps_everything_and_turns_health_bad(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    endpoint.answer(status)
+    delivery = deliver()
+    delivery.put(batch("ada", *range(8)))
+    assert not delivery.flush(0.5).complete
+    assert delivery.stats().waiting == 8
+    assert (delivery.health().ok, delivery.health().state) == (False, "held")
+    assert "endpoint (KOALA_ENDPOINT) and public_api_key (KOALA_PUBLIC_API_KEY)" in caplog.text
+    assert len(endpoint.posts) == 1
+    endpoint.answer(200)
+    assert delivery.flush(20).complete
+    assert delivery.stats().delivered == 8
+
+
+def test_health_turns_bad_on_an_endpoint_that_refuses_everything(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
+) -> None:
+    endpoint.answer(422)
+    delivery = deliver()
+    for number in range(10):
+        delivery.put(batch(f"person-{number}", number))
+    assert delivery.flush(10).complete
+    assert not delivery.health().ok
+    assert "refuses everything" in delivery.health().reason
+    endpoint.answer(200)
+    delivery.put(batch("ada", "good"))
+    assert delivery.flush(10).complete
+    assert delivery.health().ok
+
+
+def test_time_that_a_test_has_frozen_stops_no_flush(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.answer(500)
+    delivery = deliver()
+    real, frozen = time.monotonic, time.monotonic()
+    began = real()
+    with monkeypatch.context() as freezing:
+        freezing.setattr(time, "monotonic", lambda: frozen)
+        freezing.setattr(time, "time", lambda: 1_000_000_000.0)
+        delivery.put(batch("ada", 1))
+        assert not delivery.flush(0.5).complete
+    assert real() - began < 10
+    endpoint.answer(200)
+    assert delivery.flush(10).complete
+
+
+@pytest.mark.parametrize("outbox", [None, "outbox"])
+def test_what_must_not_be_sent_is_kept_aside_and_counts_as_refused(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, tmp_path: Path, outbox: str | None
+) -> None:
+    delivery = deliver(outbox=tmp_path / outbox if outbox else None)
+    delivery.set_aside(batch("ada", 1, 2), "before_send failed")
+    stats = delivery.stats()
+    assert (stats.accepted, stats.refused, stats.waiting) == (2, 2, 0)
+    assert delivery.flush(10).complete
+    assert endpoint.posts == []
+    if outbox:
+        (directory,) = (tmp_path / outbox).iterdir()
+        kept = list(refused_entries(directory))
+        assert [one.reason for one in kept] == ["before_send failed"] * 2
+
+
+@in_bulk_too
+def test_the_numbers_add_up_whenever_they_are_asked_for(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
+) -> None:
+    delivery, put = deliver(flush_interval=0.1, outbox_max_entries=300), threading.Event()
+    wrong: list[object] = []
+
+    def ask() -> None:
+        while not put.is_set():
+            if not adds_up(delivery):
+                wrong.append(delivery.stats())
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+
+    def write(name: int) -> None:
+        for number in range(1000):
+            delivery.put(batch(f"{name}-{number % 50}", number))
+
+    writers = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert delivery.flush(20).complete
+    put.set()
+    asking.join()
+    assert wrong == []
+    stats = delivery.stats()
+    assert stats.accepted == 4000
+    assert stats.delivered + sum(stats.dropped.values()) == 4000
+
+
+def test_a_slow_on_delivery_keeps_no_caller_waiting(
+    endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
+) -> None:
+    go_on = threading.Event()
+    delivery = deliver(on_delivery=lambda _: go_on.wait(20))
+    delivery.put(batch("ada", 1))
+    assert endpoint.wait_for_posts(1)
+    began = time.monotonic()
+    delivery.put(batch("bo", 2))
+    assert delivery.stats().accepted == 2
+    assert not delivery.flush(0.2).complete
+    assert time.monotonic() - began < 5
+    go_on.set()
