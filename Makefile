@@ -68,7 +68,7 @@ pictures: $(VENV)/ready
 	$(BIN)/python site/pictures.py
 
 # What a request, an event and a whole site pay, beside peers: about ten minutes, written to benchmarks/RESULTS.md.
-# Wants a machine that does nothing else, and wrk. One part: make bench PART=delivery
+# Wants a machine that does nothing else, wrk and valgrind. One part: make bench PART=delivery
 bench: $(VENV)/ready
 	$(INSTALL) --editable '.[flask,django,fastapi,curl]' --group bench
 	$(BIN)/python -m benchmarks $(PART)

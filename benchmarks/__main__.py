@@ -2,8 +2,8 @@
 
     python -m benchmarks [PART ...] [--quick]      # `make bench` runs all, in about ten minutes
 
-Each part's own module says how it measures, and runs by itself with more options. Only a run of all parts writes;
-one part alone is printed.
+Each part's own module says how it measures, and runs by itself with more options. A run of all parts writes; of the
+parts that are named only those are written that no neighbour disturbs, the others are printed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.report import Bars, Part, Table, machine, picture, written
+from benchmarks.report import Bars, Part, Table, machine, picture, replaced, written
 
 HERE = Path(__file__).parent
+INSTRUCTIONS = "What a request executes"
 
 
 def exchange(*, quick: bool) -> Part:
@@ -41,6 +42,24 @@ def exchange(*, quick: bool) -> Part:
         if "track, three" in name or ("," in name and "koala" not in name)
     ]
     return Part(table, [Bars("One track() in a handler", tracks, "µs of CPU, less is better")])
+
+
+def instructions(*, quick: bool) -> Part:
+    from benchmarks.instructions import ValgrindMissingError, counted
+
+    about = (
+        "Instructions that one request to a FastAPI app executes, by valgrind's callgrind: 600 requests less 100, "
+        "divided by 500, each of another visitor and with its delivery, on all threads of the process."
+    )
+    try:
+        found = counted(few=10, many=60) if quick else counted()
+    except ValgrindMissingError as missing:
+        return Part(Table(INSTRUCTIONS, f"Not measured: {missing}.", ("", "instructions", "above bare"), []))
+    rows = [
+        (name, f"{number:,.0f}", "" if name == "bare" else f"{number - found['bare']:,.0f}")
+        for name, number in found.items()
+    ]
+    return Part(Table(INSTRUCTIONS, about, ("", "instructions", "above bare"), rows))
 
 
 def delivery(*, quick: bool) -> Part:
@@ -156,8 +175,10 @@ def imports(*, quick: bool) -> Part:  # noqa: ARG001  (one shape for all parts)
     return Part(Table("What importing costs", about, ("", "ms", "ms without us"), rows))
 
 
+UNDISTURBED = {"instructions"}  # parts whose figures are the same beside a busy neighbour
 PARTS: dict[str, Callable[..., Part]] = {
     "exchange": exchange,
+    "instructions": instructions,
     "delivery": delivery,
     "interference": interference,
     "apps": apps,
@@ -182,6 +203,9 @@ def main() -> None:
         print(
             parts[-1].table.markdown(), f"({name}: {time.monotonic() - began:.0f} s)\n", sep="\n", flush=True
         )
+        if name in UNDISTURBED and arguments.parts and not arguments.quick and parts[-1].table.rows:
+            results = HERE / "RESULTS.md"
+            results.write_text(replaced(results.read_text(), parts[-1].table))
     if not arguments.parts:
         (HERE / "RESULTS.md").write_text(written(parts, about_the_machine))
         (HERE / "results.svg").write_text(picture([panel for part in parts for panel in part.panels]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -73,6 +74,16 @@ def written(parts: Sequence[Part], about_the_machine: str) -> str:
         f"ratios and not the numbers.\n\n{about_the_machine}\n\n"
     )
     return head + "\n".join(part.table.markdown() for part in parts)
+
+
+def replaced(results: str, table: Table) -> str:
+    """The results with this table instead of the one with its title, or with it before the others."""
+    sections = re.split(r"^(?=## )", results, flags=re.MULTILINE)
+    begins = f"## {table.title}\n"
+    kept = [section for section in sections if not section.startswith(begins)]
+    at = next((number for number, section in enumerate(sections) if section.startswith(begins)), 1)
+    section = table.markdown() + ("\n" if kept[at:] else "")
+    return "".join([*kept[:at], section, *kept[at:]])
 
 
 def picture(panels: Sequence[Bars]) -> str:
