@@ -24,7 +24,7 @@ from koala_middleware.collector import create_app
 
 DOCUMENT = Path(package.__file__).parent / "openapi.json"
 BATCH = f"/web/projects/{KEY}/batch"
-schema = schemathesis.openapi.from_path(DOCUMENT)
+schema = schemathesis.openapi.from_path(DOCUMENT).include(path_regex="^/(web|v1|api)/")
 RELAXED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
 
 
