@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
@@ -37,9 +38,9 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def somebodys_browser(chromium: Browser) -> Iterator[BrowserContext]:
+def somebodys_browser(chromium: Browser, **options: Any) -> Iterator[BrowserContext]:
     """Somebody's own: no cookies, no storage. The certificates here are nobody's that it knows."""
-    context = chromium.new_context(ignore_https_errors=True)
+    context = chromium.new_context(ignore_https_errors=True, **options)
     context.set_default_timeout(DEADLINE * 1000)
     yield context
     context.close()

@@ -99,6 +99,12 @@ def short(value: Any) -> str:
     return words if len(words) <= _SHORT else words[: _SHORT - 1] + "…"
 
 
+def whole(value: str) -> str:
+    """A JSON value as text, nothing left out: a string without its quotes."""
+    loaded = loads(value)
+    return loaded if isinstance(loaded, str) else value
+
+
 def short_json(value: str) -> str:
     return short(loads(value))
 

@@ -62,6 +62,7 @@ for _filter in (
     formatting.short_json,
     formatting.size,
     formatting.timestamp,
+    formatting.whole,
 ):
     _templates.filters[_filter.__name__] = _filter
 

@@ -101,7 +101,17 @@ def visitor(request: Request, reader: Reader) -> Response:
 
 def accounts(request: Request, reader: Reader) -> Response:
     search = request.query_params.get("q", "").strip()
-    return page(request, "accounts.html", accounts=reader.accounts(ACCOUNTS, search), search=search)
+    first = number_in(request.query_params.get("from", ""))
+    total = reader.count_accounts(search)
+    return page(
+        request,
+        "accounts.html",
+        accounts=reader.accounts(ACCOUNTS, search, first),
+        search=search,
+        first=first,
+        total=total,
+        more=first + ACCOUNTS if first + ACCOUNTS < total else 0,
+    )
 
 
 def account(request: Request, reader: Reader) -> Response:

@@ -9,6 +9,8 @@ from playwright.sync_api import Browser, Page, expect
 from support.chromium import somebodys_browser
 from support.collecting import Running, Serve, event, on_both_stores
 
+from koala_middleware.collector.pages import views
+
 EVIL = '</script></title></pre><img src=x onerror="window.pwned=1"><script>window.pwned=1</script>\'"{{7*7}}'
 
 
@@ -168,3 +170,41 @@ def test_empty_pages_show_the_lines_to_paste(serve: Serve) -> None:
         assert "pk_mine" in page, path
         assert collector.url in page, path
         assert f"&lt;script async src=&#34;{collector.url}/v1/pk_mine/sdk.js&#34;&gt;" in page, path
+
+
+@on_both_stores
+def test_accounts_say_how_many_there_are_and_are_paged(
+    collector: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views, "ACCOUNTS", 2)
+    for number in range(5):
+        collector.send_account(domain=f"company{number}.example", events=[event("x")])
+    first = collector.get("/accounts").text
+    assert "1 to 2 of 5" in first
+    assert "/accounts?q=&amp;from=2" in first
+    last = collector.get("/accounts?from=4").text
+    assert "5 to 5 of 5" in last
+    assert "More accounts" not in last
+
+
+def test_a_timeline_has_each_day_of_the_readers_time_zone_once(collector: Running, chromium: Browser) -> None:
+    for hour in ("05:00", "20:00"):  # one day in UTC, two days in Los Angeles
+        collector.send(
+            profile_id="p1", email="ada@example.com", events=[event("x", f"2026-01-02T{hour}:00Z")]
+        )
+    collector.send(profile_id="p1", events=[event("x", "2026-01-03T05:00:00Z")])
+    with somebodys_browser(chromium, timezone_id="America/Los_Angeles", locale="en-US") as context:
+        page = context.new_page()
+        page.goto(f"{collector.url}/people/1")
+        assert page.locator(".day").all_inner_texts() == [
+            "Friday, January 2, 2026",
+            "Thursday, January 1, 2026",
+        ]
+
+
+def test_a_person_is_shown_by_name_and_with_whole_traits(collector: Running) -> None:
+    story = "A long story. " * 20
+    collector.send(email="x@example.com", identifies=[{"traits": {"name": "Ada Lovelace", "story": story}}])
+    page = collector.get("/people/1").text
+    assert '<span class="value">' + story in page
+    assert 'aria-hidden="true">AL<' in page

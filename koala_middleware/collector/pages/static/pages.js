@@ -28,6 +28,36 @@ function tellTimes(root = document) {
   root.querySelectorAll("time[datetime]").forEach(tell);
 }
 
+// The server groups a timeline by days in UTC; here they become the reader's.
+function regroupDays(timeline) {
+  timeline.querySelectorAll(":scope > .day").forEach((day) => day.remove());
+  let shown;
+  for (const entry of [...timeline.querySelectorAll(":scope > .entry")]) {
+    const moment = new Date(entry.querySelector("time").dateTime);
+    const name = dayFormat.format(moment);
+    if (name === shown) continue;
+    shown = name;
+    const day = document.createElement("li");
+    day.className = "day";
+    const time = document.createElement("time");
+    time.dateTime = moment.toISOString();
+    time.textContent = name;
+    day.append(time);
+    entry.before(day);
+  }
+}
+document.querySelectorAll(".timeline").forEach(regroupDays);
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) break; // https and localhost only
+  button.hidden = false;
+  button.addEventListener("click", async (event) => {
+    event.preventDefault();
+    await navigator.clipboard.writeText(button.previousElementSibling.textContent);
+    button.textContent = "Copied";
+  });
+}
+
 tellTimes();
 setInterval(() => document.querySelectorAll("time[data-ago]").forEach(tell), 10_000);
 

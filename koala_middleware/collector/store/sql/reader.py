@@ -296,11 +296,15 @@ class SqlReader(OwnershipQueries):
 
     # Companies
 
-    def accounts(self, limit: int, search: str = "") -> list[StoredAccount]:
+    def count_accounts(self, search: str = "") -> int:
+        matching = f"SELECT count(*) FROM account WHERE handle {self.sql.like} ? ESCAPE '\\'"
+        return int(self._one(matching, _contains(search)))
+
+    def accounts(self, limit: int, search: str = "", offset: int = 0) -> list[StoredAccount]:
         rows = self.sql.rows(
             f"{_ACCOUNT} WHERE handle {self.sql.like} ? ESCAPE '\\' GROUP BY account_no, key, handle "
-            "ORDER BY max(last_seen) DESC NULLS LAST, account_no DESC LIMIT ?",
-            (_contains(search), limit),
+            "ORDER BY max(last_seen) DESC NULLS LAST, account_no DESC LIMIT ? OFFSET ?",
+            (_contains(search), limit, offset),
         )
         return [StoredAccount(*(*row, self._groups(row[0]))) for row in rows]
 
