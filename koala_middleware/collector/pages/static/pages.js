@@ -41,7 +41,7 @@ function regroupDays(timeline) {
     day.className = "day";
     const time = document.createElement("time");
     time.dateTime = moment.toISOString();
-    time.textContent = name;
+    time.dataset.day = "";
     day.append(time);
     entry.before(day);
   }
