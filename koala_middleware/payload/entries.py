@@ -6,7 +6,7 @@ The context of an entry (page, user agent, library) arrives as JSON. Must not kn
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any
@@ -62,7 +62,7 @@ def build_entry(call: Call, context: str, clean: Cleaner) -> Entry:
         context = json_text({**json.loads(context), **clean(call.context)})
     match call.kind:
         case "identify":
-            traits, mark = _data_json(_with_short_groups(call.data), clean)
+            traits, mark = _data_json(call.data, clean, _with_short_groups)
             text = f'{{"type":"identify","message_id":{own_id},"sent_at":"{at}","traits":{traits}{mark}}}'
         case "track":
             properties, mark = _data_json(call.data, clean)
@@ -84,28 +84,39 @@ def _given_id(message_id: str | None) -> str | None:
     return json_text(plain(short_id(message_id))) if message_id and message_id.strip() else None
 
 
-def _data_json(data: object, clean: Cleaner) -> tuple[str, str]:
-    """A call's traits or properties as JSON, and the mark if some were left out."""
+def _data_json(
+    data: dict[str, Any], clean: Cleaner, limit: Callable[[Any], Any] | None = None
+) -> tuple[str, str]:
+    """A call's traits or properties as JSON, and the mark if some were left out.
+
+    Args:
+        limit: Shortens data with long texts.
+    """
     text = clean.flat_json(data)
     if text is not None:
         return text, ""
-    cleaned = clean(data)
+    cleaned = clean(data if limit is None else limit(data))
     mark = _pop_mark(cleaned)
     return json_text(cleaned), mark
 
 
 def _with_short_groups(traits: Any) -> Any:
     """The traits with group ids that the endpoint takes, of the account itself or of a person's `$account`."""
-    if not isinstance(traits, dict):
+    account = traits.get("$account")
+    if isinstance(account, dict) and _has_long_group(account):
+        traits = {**traits, "$account": _with_short_groups(account)}
+    if not _has_long_group(traits):
         return traits
-    changed = {
-        key: short_group_id(value)
-        for key in _GROUP_IDS
-        if isinstance(value := traits.get(key), str) and len(value) > _SHORT_GROUP_ID
-    }
-    if isinstance(account := traits.get("$account"), dict):
-        changed["$account"] = _with_short_groups(account)
-    return {**traits, **changed} if changed else traits
+    groups = {key: traits[key] for key in _GROUP_IDS if isinstance(traits.get(key), str)}
+    return {**traits, **{key: short_group_id(group) for key, group in groups.items()}}
+
+
+def _has_long_group(traits: dict[Any, Any]) -> bool:
+    for key in _GROUP_IDS:
+        group = traits.get(key)
+        if isinstance(group, str) and len(group) > _SHORT_GROUP_ID:
+            return True
+    return False
 
 
 def _pop_mark(data: dict[str, Any]) -> str:

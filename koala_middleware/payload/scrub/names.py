@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 
 from koala_middleware.payload.values.property_names import Masking
@@ -76,6 +77,7 @@ _ABOUT = frozenset(
 _LAST_DIGITS = frozenset({("last", "4"), ("last", "four")})
 
 
+@lru_cache(maxsize=4_096)  # 3 µs each; apps use the same few
 def masking_for(name: str) -> Masking:
     """How to mask the value under this name. Numbers of tokens (`prompt_tokens`) are no secret."""
     words = [word.lower() for word in _WORD.findall(name)]

@@ -153,7 +153,7 @@ class _Walk:
     def _pair(self, pair: Any, parents: _Parents) -> list[Any]:
         """`("X-Api-Key", "k3y")` is judged by its first item, like a member of a mapping."""
         first = self._value(pair[0], parents)
-        if type(first) is str and (masking := self._names.masking(first)):
+        if type(first) is str and len(first) <= _LONG_TEXT and (masking := self._names.masking(first)):
             return [first, self._masked(pair[1], masking, parents)]
         return [first, self._value(pair[1], parents)]
 
