@@ -1,4 +1,4 @@
-"""Who may look, and how often anybody may come: logins and rate limits.
+"""Who may come, and how often: logins, names of hosts, trusted proxies, rate limits.
 
 Must not know what the pages show.
 """

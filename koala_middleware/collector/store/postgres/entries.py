@@ -80,7 +80,7 @@ def of_periods(connection: Connection[Any], periods: Sequence[Period], before: i
     asked = [(place, each.profile, *each.start, *each.end) for place, each in enumerate(periods)]
     rows = connection.execute(
         "SELECT place FROM unnest(%s::integer[], %s::bigint[], %s::bigint[], %s::bytea[], %s::bigint[], %s::bytea[]) "
-        "AS stretch(place, profile, start_at, start_id, end_at, end_id) CROSS JOIN LATERAL "
+        "AS period(place, profile, start_at, start_id, end_at, end_id) CROSS JOIN LATERAL "
         "(SELECT FROM entry WHERE profile_no = profile AND (sent_at, message_id) >= (start_at, start_id) "
         "AND (sent_at, message_id) < (end_at, end_id) AND entry_no < %s LIMIT 1) AS held",
         [*columns(asked), before],
