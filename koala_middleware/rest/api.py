@@ -52,11 +52,11 @@ def qualify(config: KoalaConfig, profile: Mapping[str, Any], timeout: float) -> 
     """
     api = JsonApi(config.endpoint, config.user_agent)
     path = profiles_path(config.public_api_key)
-    said = api.call("POST", path, time.monotonic() + timeout, profile)
-    profile_id = said.get("profile_id")
+    answer = api.call("POST", path, time.monotonic() + timeout, profile)
+    profile_id = answer.get("profile_id")
     if not isinstance(profile_id, str):
         raise KoalaApiError(f"POST {config.endpoint}{path}: the answer has no profile_id")
-    return Qualification(profile_id, said.get("q"), said.get("a"))
+    return Qualification(profile_id, answer.get("q"), answer.get("a"))
 
 
 class BearerAuth:
@@ -103,13 +103,13 @@ class JsonApi:
     def _error(self, call: str, answer: Answer) -> KoalaApiError:
         hint = ""
         if answer.status is None or verdict(answer) is Verdict.TAKEN:
-            said = answer.error
+            outcome = answer.error
         else:
-            said = answer.summary
+            outcome = answer.summary
             if verdict(answer) is Verdict.HOLD:
                 hint = f": {self._advice(answer)}"
         return KoalaApiError(
-            f"{call}: {said}{hint}", status=answer.status, temporary=verdict(answer) is Verdict.RETRY
+            f"{call}: {outcome}{hint}", status=answer.status, temporary=verdict(answer) is Verdict.RETRY
         )
 
     def _advice(self, answer: Answer) -> str:
@@ -152,5 +152,5 @@ def _object(content: bytes) -> Mapping[str, Any] | None:
 
 def _suspended_error(content: bytes) -> str:
     """The one error text that matters here. All others may repeat the secret or the data."""
-    said = (_object(content) or {}).get("error")
-    return SUSPENDED if Answer(400, said if isinstance(said, str) else "").suspended else ""
+    text = (_object(content) or {}).get("error")
+    return SUSPENDED if Answer(400, text if isinstance(text, str) else "").suspended else ""

@@ -111,16 +111,16 @@ class Collector:
         self._answering.set()
 
     def wait_for(
-        self, met: int | Callable[[Collector], object] = 1, timeout: float = _WAIT
+        self, condition: int | Callable[[Collector], object] = 1, timeout: float = _WAIT
     ) -> list[Mapping[str, Any]]:
-        """Wait for a number of batches, or until `met(collector)` is true. Returns all batches.
+        """Wait for a number of batches, or until `condition(collector)` is true. Returns all batches.
 
         Raises:
             TimeoutError: it did not happen within `timeout` seconds; shows what arrived.
         """
         deadline = monotonic() + timeout
         with self._changed:
-            while not (len(self.batches) >= met if isinstance(met, int) else met(self)):
+            while not (len(self.batches) >= condition if isinstance(condition, int) else condition(self)):
                 if not self._changed.wait(deadline - monotonic()) and monotonic() >= deadline:
                     raise TimeoutError(
                         f"the collector waited {timeout:g} s; batches received: {len(self.batches)}\n"
