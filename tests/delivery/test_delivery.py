@@ -157,6 +157,27 @@ def test_a_flush_ends_in_time_though_the_endpoint_hangs(
     assert 0.4 <= report.seconds < 2
 
 
+def test_a_worker_that_hands_over_sees_that_a_relay_is_through_though_nobody_says_more(  # noqa: PLR0917  (fixtures)
+    endpoint: Endpoint,
+    deliver: Deliver,
+    batch: MakeBatch,
+    tmp_path: Path,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(durable, "LOOK_AROUND", 0.1)
+    monkeypatch.setattr(delivery_threads, "IDLE", 0.1)
+    worker = deliver(outbox=tmp_path / "outbox", delivery="relay")
+    worker.put(batch("ada", 1, 2))
+    assert worker.stats().waiting == 2
+    relay = deliver(outbox=tmp_path / "outbox")
+    while not endpoint.taken:
+        relay.adopt()
+        relay.flush(0.1)
+    eventually(lambda: worker.stats().waiting == 0)
+    assert worker.stats().delivered == 2
+
+
 def test_off_delivers_nothing_and_says_so(endpoint: Endpoint, deliver: Deliver, batch: MakeBatch) -> None:
     delivery = deliver(delivery="off")
     delivery.put(batch("ada", 1, 2))

@@ -19,9 +19,8 @@ class Backlog:
     def __init__(self) -> None:
         self.entries = 0
         self._segments: deque[Segment] = deque()
-        self._subjects: dict[
-            int, int
-        ] = {}  # how many entries of each, by hash: two of one hash wait for each other
+        # How many entries of each subject, by hash: two of one hash wait for each other.
+        self._subjects: dict[int, int] = {}
 
     def __iter__(self) -> Iterator[Segment]:
         yield from tuple(self._segments)

@@ -66,9 +66,7 @@ class DurableOutbox:
         self._drop_old = drop_old
         self.hands_over = hands_over
         self._ours: dict[str, Segment] = {}
-        self._kept: dict[
-            str, int
-        ] = {}  # entries of files that we let go of, by name, until another has seen to them
+        self._kept: dict[str, int] = {}  # entries of files that we let go of, by name, until they are gone
         self._parked: list[Put] = []  # of subjects with a backlog, while the disk is in trouble
         self._loose = [0, 0]  # entries and bytes that only memory has: let in by callers
         self._loose_gone = [0, 0]  # the same: settled or written, counted by the dispatcher
@@ -121,7 +119,8 @@ class DurableOutbox:
 
     @property
     def behind(self) -> int:
-        return self._backlog.entries
+        kept = sum(self._kept.values()) if self.hands_over else 0
+        return self._backlog.entries + kept
 
     @property
     def trouble(self) -> str:
@@ -182,9 +181,8 @@ class DurableOutbox:
                 self._loosen(-1, -len(item.body))
         for places in by_segment.values():
             segment = places[0].segment
-            if (
-                self._ours.get(segment.path.stem) is segment
-            ):  # else let go of meanwhile: its next owner sends these
+            # A segment that was let go of meanwhile is its next owner's, who sends these again.
+            if self._ours.get(segment.path.stem) is segment:
                 segment.undone -= len(places)
                 with self._noting_trouble("finish"):
                     if not self._cleared(segment):
@@ -454,9 +452,8 @@ class DurableOutbox:
         current = self._log.current if self._log.writing else None
         self._log.seal()  # without the lock: who is in the middle of a write is told by the closed file, or is done
         for name, segment in tuple(self._ours.items()):
-            if (
-                segment.undone > 0 or segment.known < segment.size or segment is current
-            ):  # the inbox tells of the rest
+            # What the inbox has not told of yet is in the file as well.
+            if segment.undone > 0 or segment.known < segment.size or segment is current:
                 self._kept[name] = segment.undone
                 self._forget(segment)
                 segment.close()

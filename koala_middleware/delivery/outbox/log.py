@@ -83,9 +83,7 @@ class Log:
         except OSError as trouble:
             self.pause(trouble)
             return None
-        except (
-            BaseException
-        ):  # a signal handler's, after the write perhaps: nothing is appended to that any more
+        except BaseException:  # a signal handler's, perhaps after the write: this file is written no more
             self.seal()
             raise
         finally:

@@ -217,9 +217,8 @@ class Lanes:
             theirs = [item for item in lane if people.own(item.subject, item.at)]
             if theirs:
                 gone = set(map(id, theirs))
-                lane[:] = [
-                    item for item in lane if id(item) not in gone
-                ]  # an empty lane keeps its place in the queue
+                # An empty lane keeps its place in the queue.
+                lane[:] = [item for item in lane if id(item) not in gone]
                 self._uncount(theirs, key)
                 taken += theirs
         return taken
