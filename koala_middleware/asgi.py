@@ -15,7 +15,7 @@ from koala_middleware.calls.context import KoalaContext
 from koala_middleware.calls.current import current
 from koala_middleware.client import KoalaClient, client_for
 from koala_middleware.errors import KoalaNotInstalledError
-from koala_middleware.exchange import Exchange
+from koala_middleware.exchange import Exchange, join_async, outer_context
 from koala_middleware.identity.cookie import ProfileCookie
 from koala_middleware.request.head import AsgiHead
 
@@ -28,9 +28,18 @@ if TYPE_CHECKING:
     AnyASGIApp = Callable[..., Awaitable[Any]]
 
 _SWITCHING_PROTOCOLS = 101
+_FORBIDDEN = 403
 _SERVER_ERROR = 500
+_HEAD_MESSAGES = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 # Messages of a body, those of the extensions that send files among them. One without `more_body` is the last.
-_BODY_MESSAGES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+_BODY_MESSAGES = frozenset(
+    {
+        "http.response.body",
+        "http.response.pathsend",
+        "http.response.zerocopysend",
+        "websocket.http.response.body",
+    }
+)
 
 
 class KoalaMiddleware:
@@ -49,12 +58,20 @@ class KoalaMiddleware:
         _add_request_property()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Applied twice is applied once: the outer middleware has the exchange.
-        if scope["type"] not in {"http", "websocket"} or "koala" in scope:
+        if scope["type"] not in {"http", "websocket"}:
             lifespan = scope["type"] == "lifespan"
             await self.app(scope, receive, self._closing(send) if lifespan else send)
             return
-        exchange = _AsgiExchange(self.client, AsgiHead(scope))
+        head = AsgiHead(scope)
+        if "koala" in scope or current.get(None) is not None:
+            outer = outer_context(scope.get("koala"), head)
+            if outer is not None:
+                await join_async(self.client, outer, head)
+                scope["koala"] = outer
+                scope.setdefault("state", {})["koala"] = outer
+                await self.app(scope, receive, send)
+                return
+        exchange = _AsgiExchange(self.client, head)
         exchange.server_send = send
         if self.client._asks_consent:
             await exchange.ask_consent_async()
@@ -96,14 +113,14 @@ class _AsgiExchange(Exchange):
     def send(self, message: Message) -> Awaitable[None]:
         # Returns the server's own awaitable: a coroutine around each message costs 0.5 µs, a tenth of an exchange.
         kind = message["type"]
-        if kind == "http.response.start":
-            self.status = message["status"]
+        if kind in _HEAD_MESSAGES:
+            self.status = message.get("status", _SWITCHING_PROTOCOLS)
             if self.processes_response():
                 response = AsgiResponse(message)
                 self.process_response(response)
                 message = response.message
-        elif kind == "websocket.accept":
-            self.status = _SWITCHING_PROTOCOLS
+        elif kind == "websocket.close" and not self.status:
+            self.status = _FORBIDDEN  # the server refuses the handshake with it
         elif self.context._calls:
             return self._send_and_notice(message)
         elif kind in _BODY_MESSAGES and not message.get("more_body", False):
@@ -120,7 +137,7 @@ class _AsgiExchange(Exchange):
 
 
 class AsgiResponse:
-    """A response's head as ASGI's `http.response.start` message. Takes header names in any case, as servers do.
+    """A response's head as ASGI's `http.response.start` or `websocket.accept` message. Takes names in any case.
 
     Attributes:
         message: A copy, since an app may send the same message to everybody.
@@ -132,12 +149,11 @@ class AsgiResponse:
         self._headers = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
         self.message = {**message, "headers": self._headers}
 
-    def values(self, name: str) -> list[str]:
-        wanted = name.encode("latin-1")
-        return [value.decode("latin-1") for key, value in self._headers if key.lower() == wanted]
+    def fields(self) -> list[tuple[str, str]]:
+        return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in self._headers]
 
     def sets_cookie(self, name: str) -> bool:
-        return any(value.startswith(f"{name}=") for value in self.values("set-cookie"))
+        return any(key == "set-cookie" and value.startswith(f"{name}=") for key, value in self.fields())
 
     def set_cookie(self, cookie: ProfileCookie) -> None:
         self._headers.append((b"set-cookie", cookie.header().encode("latin-1")))
@@ -156,7 +172,9 @@ def context_of(connection: HTTPConnection) -> KoalaContext:
     """
     context = connection.scope.get("koala")
     if not isinstance(context, KoalaContext):
-        raise KoalaNotInstalledError("app.add_middleware(KoalaMiddleware, public_api_key=…)")
+        raise KoalaNotInstalledError(
+            "app.add_middleware(KoalaMiddleware, public_api_key=…), as the last one, so that it is around all others"
+        )
     return context
 
 

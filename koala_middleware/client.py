@@ -129,6 +129,7 @@ class KoalaClient:
         """
         people = checked_emails("erase", emails)
         purged = self._pipeline.delivery.purge(people)
+        self._signed_in_users.forget(people)
         try:
             report = erase(self.config, people, timeout, progress)
         except KoalaErasureError as error:

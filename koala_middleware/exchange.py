@@ -10,8 +10,10 @@ from time import monotonic
 from typing import Protocol
 
 from koala_middleware.calls.context import KoalaContext
+from koala_middleware.calls.current import current
 from koala_middleware.client import KoalaClient
-from koala_middleware.identity.consent import ask, ask_async
+from koala_middleware.config.settings import SETTINGS
+from koala_middleware.identity.consent import ask, ask_async, stricter
 from koala_middleware.identity.cookie import (
     COOKIE_NAME,
     ProfileCookie,
@@ -20,6 +22,8 @@ from koala_middleware.identity.cookie import (
     read_profile_id,
 )
 from koala_middleware.identity.cookie_policy import (
+    NOT_MODIFIED,
+    Cacheability,
     RequestKind,
     cacheability,
     is_excluded,
@@ -28,7 +32,7 @@ from koala_middleware.identity.cookie_policy import (
     may_mint,
     request_kind,
 )
-from koala_middleware.identity.domain import cookie_domain, visitor_host
+from koala_middleware.identity.domain import cookie_domain, is_host_replaced, visitor_host
 from koala_middleware.payload.drafts import group_calls
 from koala_middleware.payload.entries import context_json, error_member
 from koala_middleware.protocol.subjects import Person
@@ -36,18 +40,28 @@ from koala_middleware.request import entry_context
 from koala_middleware.request.client_address import visitor_address
 from koala_middleware.request.head import RequestHead
 from koala_middleware.request.link_identity import identity_from_link
+from koala_middleware.request.signed_in import SignedInUsers
 
 _RESET_IN_SHARED_CACHE = (
     "reset() in a response that a shared cache may store: the visitor keeps the old ko_id. "
     "Answer log-out with Cache-Control: private or no-store"
 )
+_ID_IN_SHARED_CACHE = (
+    "profile_id was read for a response that a shared cache may store: others could get the visitor's id. "
+    "Answer with Cache-Control: private"
+)
+_HOST_REPLACED = (
+    "a proxy replaces the Host header, so the ko_id cookie is set for one host only, and page URLs may name the "
+    "backend. Have the proxy pass Host on, or set trust_forwarded_host=True if it always sets X-Forwarded-Host"
+)
 _SERVER_ERROR = 500
+_SWITCHING_PROTOCOLS = 101
 
 
 class ResponseHead(Protocol):
-    """A response's head. `values("cache-control")` takes a lower-case name."""
+    """A response's head. `fields()` are its header fields, names in lower case."""
 
-    def values(self, name: str) -> list[str]: ...
+    def fields(self) -> list[tuple[str, str]]: ...
     def sets_cookie(self, name: str) -> bool: ...
     def set_cookie(self, cookie: ProfileCookie) -> None: ...
     def set_header(self, name: str, value: str) -> None: ...
@@ -98,32 +112,42 @@ class Exchange:
 
     def processes_response(self) -> bool:
         """Whether `process_response` may have anything to do. For most known visitors it has not."""
-        return self.context.is_new or self._client._processes_known_visitors
+        context = self.context
+        return context.is_new or context._id_read or self._client._processes_known_visitors
 
     def process_response(self, response: ResponseHead) -> None:
         """Add the cookie to a response that may carry one, before its head is sent."""
         try:
             if self._config.identify_user:
                 self._identify_user()
-            if self._config.page_views and self._is_page(response):
+            fields = response.fields()
+            if self._config.page_views and self._is_page(fields):
                 self.context.page()
-            for cookie in self._cookies_for(response):
-                response.set_cookie(cookie)
+            if self._config.enabled and is_final(self.status):
+                self._set_cookies(response, cacheability(fields))
         except Exception as error:  # noqa: BLE001  (the edge: nothing of ours may reach the host)
             self._pipeline.log.warning("the ko_id cookie could not be set", error=error)
 
-    def _cookies_for(self, response: ResponseHead) -> list[ProfileCookie]:
-        if not self._config.enabled or not is_final(self.status) or response.sets_cookie(COOKIE_NAME):
-            return []
-        stored = cacheability(response.values)
+    def _set_cookies(self, response: ResponseHead, stored: Cacheability) -> None:
         if stored == "shared":
-            if self.context.was_reset:
-                self._pipeline.log.warning(_RESET_IN_SHARED_CACHE)
-            return []
-        cookies = self._wanted_cookies()
-        if cookies and stored == "unspecified":
-            response.set_header("Cache-Control", ", ".join([*response.values("cache-control"), "private"]))
-        return cookies
+            self._warn_of_shared_caches()
+            return
+        cookies = [] if response.sets_cookie(COOKIE_NAME) else self._wanted_cookies()
+        for cookie in cookies:
+            response.set_cookie(cookie)
+        if (
+            stored == "unspecified"
+            and (cookies or self.context._id_read)
+            and self.status != _SWITCHING_PROTOCOLS
+        ):
+            said = [value for name, value in response.fields() if name == "cache-control"]
+            response.set_header("Cache-Control", ", ".join([*said, "private"]))
+
+    def _warn_of_shared_caches(self) -> None:
+        if self.context.was_reset:
+            self._pipeline.log.warning(_RESET_IN_SHARED_CACHE)
+        elif self.context._id_read:
+            self._pipeline.log.warning(_ID_IN_SHARED_CACHE)
 
     def _wanted_cookies(self) -> list[ProfileCookie]:
         if self.context._consent == "none":
@@ -138,7 +162,7 @@ class Exchange:
     def _wants_cookie(self) -> bool:
         if self.context.was_reset:
             return True  # always: with the old cookie, the next visitor would be taken for the last one
-        if is_excluded(self._head.path, self._config.exclude_paths):
+        if is_excluded(self._head, self._config.exclude_paths):
             return False
         if self.context.is_new:
             return may_mint(self._kind(), self._config.mint, used=self.context._used)
@@ -153,6 +177,9 @@ class Exchange:
         return [deleted_cookie(None)] if domain is None else [deleted_cookie(domain), deleted_cookie(None)]
 
     def _cookie_domain(self) -> str | None:
+        if is_host_replaced(self._head, self._config):
+            self._pipeline.log.warning(_HOST_REPLACED)
+            return None
         return cookie_domain(visitor_host(self._head, self._config), self._config.cookie_domain)
 
     def _kind(self) -> RequestKind:
@@ -160,27 +187,34 @@ class Exchange:
 
     # What the exchange records by itself
 
-    def _is_page(self, response: ResponseHead) -> bool:
-        """Whether a visitor sees this response as a page: HTML, for a browser's address bar or a link."""
-        html = any(value.lower().startswith("text/html") for value in response.values("content-type"))
-        if not html or not is_success(self.status) or self._head.method != "GET":
+    def _is_page(self, fields: list[tuple[str, str]]) -> bool:
+        """Whether a visitor sees this response as a page: HTML, for a browser's address bar or a link.
+
+        A 304 is one as well, though it seldom names its type: the browser shows its copy.
+        """
+        if self._head.method != "GET" or is_excluded(self._head, self._config.exclude_paths):
             return False
-        if is_excluded(self._head.path, self._config.exclude_paths):
+        types = [value.lower() for name, value in fields if name == "content-type"]
+        unnamed = self.status == NOT_MODIFIED and not types
+        if not (unnamed or any(value.startswith("text/html") for value in types)):
             return False
-        kind = self._kind()
+        if not (is_success(self.status) or self.status == NOT_MODIFIED):
+            return False
         accepts_html = "text/html" in (self._head.header("accept") or "")
-        return kind is RequestKind.NAVIGATION or (kind is RequestKind.UNKNOWN and accepts_html)
+        kind = self._kind()
+        if kind is RequestKind.NAVIGATION:
+            return accepts_html or not unnamed
+        return kind is RequestKind.UNKNOWN and accepts_html
 
     def _identify_user(self) -> None:
         """Identify the signed-in user, unless the handler has identified somebody."""
         if self.context.was_reset:
             return  # the framework may still hold the user who logs out; the next request knows better
-        users = self._client._signed_in_users
         try:
-            user = users.read(self._head.user)
+            user = self._users.read(self.context._user or self._head.user)
             if user is None or self.context.email is not None or self.context._consent != "full":
                 return
-            if users.is_first(user.email, self.context._person.profile_id):
+            if not self._users.is_known(self.context._person.profile_id, user.email):
                 self.context.identify(*user)
         except Exception as error:  # noqa: BLE001  (the site's own function: the request goes on)
             self._pipeline.log.warning("the signed-in user could not be identified", error=error)
@@ -250,7 +284,14 @@ class Exchange:
         for draft in written:
             if isinstance(draft.subject, Person):
                 draft.subject = self._lasting(draft.subject)
-        self._pipeline.send(written, self._entry_context(), self._address())
+        sent = self._pipeline.send(written, self._entry_context(), self._address())
+        if self._config.identify_user:
+            for draft in sent:
+                self._users.remember(draft.subject)
+
+    @property
+    def _users(self) -> SignedInUsers:
+        return self._client._signed_in_users
 
     @property
     def _failed(self) -> bool:
@@ -280,3 +321,51 @@ class Exchange:
         if not self._config.forward_ip or self.context._consent != "full":
             return None
         return visitor_address(self._head, self._config.trusted_proxies)
+
+    def _is_of(self, head: RequestHead) -> bool:
+        """Whether this exchange's request has the same visitor, host and browser as another head."""
+        own = self._head
+        return (
+            read_profile_id(head.cookie_header()) == self._cookie
+            and head.header("host") == own.header("host")
+            and head.header("user-agent") == own.header("user-agent")
+        )
+
+
+def outer_context(attached: object, head: RequestHead) -> KoalaContext | None:
+    """The context that a Koala around this one has opened for the same request; None if this one is the outermost.
+
+    Args:
+        attached: What the scope, environ or request holds. A bridge from ASGI to WSGI passes on only contextvars.
+    """
+    if isinstance(attached, KoalaContext) and not attached._ended:
+        return attached
+    outer = current.get(None)
+    if outer is None or outer._ended or not isinstance(outer._recipient, Exchange):
+        return None
+    return outer if outer._recipient._is_of(head) else None
+
+
+def join(client: KoalaClient, outer: KoalaContext, head: RequestHead) -> None:
+    """Leave the request to the Koala around this one, under the stricter consent of both."""
+    if _has_other_settings(client, outer) and client._asks_consent:
+        outer._consent = stricter(outer._consent, ask(client.config, head, client._pipeline.log))
+
+
+async def join_async(client: KoalaClient, outer: KoalaContext, head: RequestHead) -> None:
+    if _has_other_settings(client, outer) and client._asks_consent:
+        outer._consent = stricter(outer._consent, await ask_async(client.config, head, client._pipeline.log))
+
+
+def _has_other_settings(client: KoalaClient, outer: KoalaContext) -> bool:
+    exchange = outer._recipient
+    if not isinstance(exchange, Exchange) or exchange._pipeline is client._pipeline:
+        return False
+    theirs = exchange._config
+    ignored = [name for name in SETTINGS if getattr(client.config, name) != getattr(theirs, name)]
+    if ignored:
+        client._pipeline.log.warning(
+            "Koala is installed twice around one request, and the outer one handles it. Settings of the inner one "
+            f"without effect: {', '.join(ignored)}. Of consent, the stricter counts"
+        )
+    return bool(ignored)

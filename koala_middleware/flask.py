@@ -5,7 +5,7 @@ Wraps the app's `wsgi_app` and adds one property to its request class. The rest 
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import flask
 from flask import Flask, Request, Response
@@ -54,7 +54,7 @@ class Koala:
         if client.config.identify_user:
             app.after_request(_remember_user)
         app.wsgi_app = KoalaMiddleware(app.wsgi_app, client)  # type: ignore[method-assign]  # Flask's documented way
-        app.request_class = type("KoalaRequest", (_KoalaRequestMixin, app.request_class), {})
+        _add_request_property()
 
 
 def _check_unchanged(installed: KoalaConfig, config: KoalaConfig) -> None:
@@ -67,25 +67,39 @@ def _check_unchanged(installed: KoalaConfig, config: KoalaConfig) -> None:
 
 
 def _remember_user(response: Response) -> Response:
-    """Pass on the user whom Flask-Login has loaded, if the app has asked for them."""
-    flask.request.environ["koala.user"] = flask.g.get("_login_user")
+    """Tell the context whom Flask-Login has loaded, if the app has asked for them."""
+    if (context := context_of(flask.request.environ)) is not None:
+        context._user = flask.g.get("_login_user")
     return response
 
 
-class _KoalaRequestMixin:
-    environ: dict[str, Any]
+def _koala(request: Request) -> KoalaContext:
+    """This request's Koala context.
 
-    @property
-    def koala(self) -> KoalaContext:
-        """This request's Koala context."""
-        context = context_of(self.environ)
-        if context is None:
-            raise KoalaNotInstalledError("Koala(app), and let the request come through app.wsgi_app")
-        return context
+    Raises:
+        KoalaNotInstalledError: the request did not pass an app with Koala.
+    """
+    context = context_of(request.environ)
+    if context is None:
+        raise KoalaNotInstalledError("Koala(app), and let the request come through app.wsgi_app")
+    return context
 
 
-class KoalaRequest(_KoalaRequestMixin, Request):
-    """For annotations: a Flask request with its `koala`."""
+def _add_request_property() -> None:
+    """Add `request.koala` to Flask's requests, unless the name is taken. A mounted app without Koala has it, too."""
+    if not hasattr(Request, "koala"):
+        Request.koala = property(_koala)  # type: ignore[attr-defined]  # the name is new to the class
+
+
+if TYPE_CHECKING:
+
+    class KoalaRequest(Request):
+        """For annotations: a Flask request with its `koala`."""
+
+        @property
+        def koala(self) -> KoalaContext: ...
+else:
+    KoalaRequest = Request
 
 
 # Flask's own `request`, typed with its `koala`.

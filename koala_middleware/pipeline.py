@@ -57,40 +57,44 @@ class Pipeline:
         self.dropped(len(calls) - len(allowed), "consent")
         return allowed
 
-    def send(self, written: Sequence[Draft], entry_context: str, ip: str | None = None) -> None:
+    def send(self, written: Sequence[Draft], entry_context: str, ip: str | None = None) -> list[Draft]:
         """Encode drafts and give them to delivery. Never raises, and waits only where the pipeline blocks.
 
         Args:
             entry_context: The entries' `context`, as a JSON object.
             ip: The visitor's address, only where the site forwards it.
+        Returns:
+            The drafts that were not dropped on the way to delivery.
         """
-        for draft in written:
-            self._send(draft, entry_context, ip)
+        return [draft for draft in written if self._send(draft, entry_context, ip)]
 
-    def _send(self, draft: Draft, entry_context: str, ip: str | None) -> None:
+    def _send(self, draft: Draft, entry_context: str, ip: str | None) -> bool:
         entries = len(draft.calls)
         try:
             calls = self.filter.select(draft.calls)
             self.dropped(entries - len(calls), "sampled")
             entries = len(calls)
-            if calls:
-                self._release(build_batch(draft.subject, calls, entry_context, self.filter.clean, ip))
+            if not calls:
+                return False
+            return self._release(build_batch(draft.subject, calls, entry_context, self.filter.clean, ip))
         except Exception as error:  # noqa: BLE001  (the edge: nothing of ours may reach the host)
             self.dropped(entries, "error")
             self.log.warning("recorded calls could not be encoded and are dropped", error=error)
+            return False
 
-    def _release(self, batch: Batch) -> None:
+    def _release(self, batch: Batch) -> bool:
         """Put the batch into delivery, as far as the site's `before_send` allows."""
         try:
             released = self.filter.apply_before_send(batch)
         except BeforeSendError as error:
             self.log.warning("before_send failed; its batches are kept aside, unsent", error=error.__cause__)
             self.delivery.set_aside(batch, "before_send failed")
-            return
+            return False
         if released is None:
             self.dropped(len(batch.entries), "before_send")
-        else:
-            self.delivery.put(released)
+            return False
+        self.delivery.put(released)
+        return True
 
     def dropped(self, entries: int, reason: str) -> None:
         """Count entries that are never sent, so that stats() adds up."""

@@ -1,6 +1,7 @@
 """WSGI: Flask, Bottle, Pyramid, Falcon and every other WSGI app.
 
-Handlers find the context in `environ["koala"]`. Translates between WSGI's calls and the exchange, and decides nothing.
+Handlers find the context in `environ["koala"]` and `environ["koala.context"]`. Translates between WSGI's calls and the
+exchange, and decides nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from wsgiref.util import FileWrapper
 from koala_middleware.calls.context import KoalaContext
 from koala_middleware.calls.current import as_current, current
 from koala_middleware.client import KoalaClient, client_for
-from koala_middleware.exchange import Exchange
+from koala_middleware.exchange import Exchange, join, outer_context
 from koala_middleware.identity.consent import require_sync
 from koala_middleware.identity.cookie import ProfileCookie
 from koala_middleware.request.head import WsgiHead
@@ -40,19 +41,25 @@ class KoalaMiddleware:
         require_sync(self.client.config)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        # Applied twice is applied once: the outer middleware has the exchange.
-        if "koala" in environ:
-            return self.app(environ, start_response)
-        exchange = Exchange(self.client, WsgiHead(environ))
+        head = WsgiHead(environ)
+        if "koala" in environ or current.get(None) is not None:
+            outer = outer_context(environ.get("koala"), head)
+            if outer is not None:
+                join(self.client, outer, head)
+                environ["koala"] = environ["koala.context"] = outer
+                return self.app(environ, start_response)
+        exchange = Exchange(self.client, head)
         if self.client._asks_consent:
             exchange.ask_consent()
         context = exchange.context
-        environ["koala"] = context
+        environ["koala"] = environ["koala.context"] = context
         token = current.set(context)
         try:
             body = self.app(environ, _processing(exchange, start_response))
-        except BaseException:
-            exchange.status = exchange.status or _SERVER_ERROR
+        except BaseException as error:
+            # A websocket of flask-sock or Flask-SocketIO on gunicorn ends by StopIteration, which is no failure.
+            if not isinstance(error, StopIteration):
+                exchange.status = exchange.status or _SERVER_ERROR
             exchange.end()
             raise
         finally:
@@ -178,11 +185,11 @@ class WsgiResponse:
     def __init__(self, headers: list[tuple[str, str]]) -> None:
         self._headers = headers
 
-    def values(self, name: str) -> list[str]:
-        return [value for key, value in self._headers if key.lower() == name]
+    def fields(self) -> list[tuple[str, str]]:
+        return [(name.lower(), value) for name, value in self._headers]
 
     def sets_cookie(self, name: str) -> bool:
-        return any(value.startswith(f"{name}=") for value in self.values("set-cookie"))
+        return any(key == "set-cookie" and value.startswith(f"{name}=") for key, value in self.fields())
 
     def set_cookie(self, cookie: ProfileCookie) -> None:
         self._headers.append(("Set-Cookie", cookie.header()))

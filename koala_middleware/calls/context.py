@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Protocol, get_args, overload
+from typing import Any, Protocol, Self, get_args, overload
 
 from koala_middleware.calls.catalog import EventObject, catalog, check_event, read_event
 from koala_middleware.calls.validation import (
@@ -75,11 +75,13 @@ class KoalaContext:
         "_calls",
         "_consent",
         "_ended",
+        "_id_read",
         "_known_person",
         "_profile_id",
         "_recipient",
         "_sink",
         "_used",
+        "_user",
         "cookie_set",
         "is_new",
         "was_reset",
@@ -102,6 +104,8 @@ class KoalaContext:
         self._consent: Consent = consent
         self._calls: deque[Call] = deque()  # its append and popleft are atomic
         self._used = False  # by the handler, which lets the response to a fetch carry the cookie
+        self._id_read = False  # by the handler, perhaps into the page: nobody else may get that response
+        self._user: object = None  # the signed-in user, where a framework tells
         self._ended = False  # from then on, calls are handed over at once
         self.is_new = is_new
         self.cookie_set = False
@@ -116,10 +120,10 @@ class KoalaContext:
     def profile_id(self) -> str | None:
         """The anonymous visitor behind this browser: the ko_id cookie's value, or the id just minted.
 
-        None only in a script that knows its person by email alone. Reading it counts as use of the context,
-        which lets the response to a fetch carry the cookie.
+        None only in a script that knows its person by email alone. Reading it makes the response private, unless
+        the app says how it may be cached, and lets the response to a fetch carry the cookie.
         """
-        self._used = True
+        self._used = self._id_read = True
         return self._person.profile_id
 
     @property
@@ -155,6 +159,8 @@ class KoalaContext:
         check_text("identify", "email", email)
         check_mapping("identify", "traits", traits)
         check_account(traits)
+        if email is None and not traits:
+            self._sink.log.warning("identify() was given neither an email nor traits; nothing is recorded")
         data = copied(traits)
         email = valid_email("identify", email or data.get("email"), self._sink.log.warning)
         if email is not None:
@@ -270,6 +276,17 @@ class KoalaContext:
         """Hand over earlier calls before the response has ended. For long connections."""
         self._recipient.hand_over(self)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Apps copy what holds a request: `copy.deepcopy(scope)`. The visitor stays one and the same."""
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[], KoalaContext], tuple[()]]:
+        """Unpickled, it is empty and ignores calls: no settings and no personal data leave the process."""
+        return _inert_context, ()
+
     @property
     def _person(self) -> Person:
         """The subject of the next call."""
@@ -312,6 +329,22 @@ class KoalaContext:
         self._known_person = person or self._known_person
         self._recipient = recipient
         self._ended = True
+
+
+def _inert_context() -> KoalaContext:
+    return KoalaContext(_InertSink(), _InertSink())
+
+
+class _InertSink:
+    """Takes nothing: the sink of an unpickled context."""
+
+    log = LogOnce(silent=True)
+    enabled = False
+    blocks = False
+
+    def hand_over(self, context: KoalaContext) -> None: ...
+    def event_fault(self, fault: str, *, counted: bool = True) -> None: ...
+    def when_committed(self, action: Callable[[], None]) -> None: ...
 
 
 class AccountContext:

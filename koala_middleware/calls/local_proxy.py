@@ -10,7 +10,8 @@ from koala_middleware.calls.current import current
 koala: KoalaContext = LocalProxy(  # type: ignore[assignment]  # stands for the context, as its annotation says
     current,
     unbound_message=(
-        "koala was used where no request is being handled. In a thread of your own, run what belongs to a request by "
+        "koala was used where no request is being handled, or in a request that no Koala middleware has seen. "
+        "In a thread of your own, run what belongs to a request by "
         "contextvars.copy_context().run; in jobs and scripts write: "
         'with KoalaClient().person(email="ada@example.com") as koala: …'
     ),

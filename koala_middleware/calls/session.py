@@ -6,7 +6,7 @@ Hands over what was recorded when its block ends. Must not know queues or how en
 from __future__ import annotations
 
 from contextvars import Token
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 from koala_middleware.calls.context import AccountContext, KoalaContext, Sink
 from koala_middleware.calls.current import current
@@ -27,6 +27,13 @@ class Session(Generic[ContextT]):
     def __init__(self, sink: Sink, person: Person, consent: Consent = "full") -> None:
         self._sink = sink
         self._context = KoalaContext(sink, sink, person, consent=consent)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"{name} belongs to a block: write `with client.person(…) as koala: koala.{name}(…)`"
+        )
 
     def _open(self) -> ContextT:
         raise NotImplementedError

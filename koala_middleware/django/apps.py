@@ -9,10 +9,11 @@ from django.apps import AppConfig
 from django.core import checks
 
 from koala_middleware.django.checks import check_settings
+from koala_middleware.django.middleware import explain_missing_koala
 
 
 class KoalaAppConfig(AppConfig):
-    """Registers the system checks of `manage.py check`."""
+    """Registers the system checks of `manage.py check`, and a hint for requests without the middleware."""
 
     name = "koala_middleware.django"
     label = "koala"
@@ -20,3 +21,4 @@ class KoalaAppConfig(AppConfig):
 
     def ready(self) -> None:
         checks.register(check_settings)
+        explain_missing_koala()

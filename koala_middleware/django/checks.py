@@ -3,6 +3,7 @@
 | id | means |
 |---|---|
 | koala.E001 | a setting is missing or malformed: the site would not start |
+| koala.E002 | the middleware for ASGI or WSGI apps is in MIDDLEWARE, which does not read Django's settings |
 | koala.W001 | the middleware is not in MIDDLEWARE: nothing is recorded |
 | koala.W002 | a KOALA_ setting that does not exist, perhaps misspelled |
 """
@@ -20,11 +21,12 @@ from koala_middleware.django.middleware import koala_settings, loaded_config
 from koala_middleware.errors import KoalaConfigError
 
 MIDDLEWARE = "koala_middleware.django.KoalaMiddleware"
+_OTHER_MIDDLEWARE = {"koala_middleware.asgi.KoalaMiddleware", "koala_middleware.wsgi.KoalaMiddleware"}
 _NAMES = [PREFIX + name.upper() for name in SETTINGS]
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    return [*_malformed(), *_not_installed(), *_unknown()]
+    return [*_malformed(), *_of_another_door(), *_not_installed(), *_unknown()]
 
 
 def _malformed() -> Iterator[CheckMessage]:
@@ -34,6 +36,12 @@ def _malformed() -> Iterator[CheckMessage]:
         name = PREFIX + error.setting.upper()
         problem = f"{name}: {error.setting} is {error.given}, expected {error.expected}."
         yield Error(problem, hint=error.what_to_do, id="koala.E001")
+
+
+def _of_another_door() -> Iterator[CheckMessage]:
+    for name in sorted(_OTHER_MIDDLEWARE.intersection(settings.MIDDLEWARE)):
+        problem = f"{name} is not a Django middleware."
+        yield Error(problem, hint=f'Put "{MIDDLEWARE}" in its place.', id="koala.E002")
 
 
 def _not_installed() -> Iterator[CheckMessage]:

@@ -5,10 +5,11 @@ Never touches the body, `request.user` or the session.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from http.cookies import Morsel
-from typing import Any
+from typing import Any, Self
 from weakref import ReferenceType, ref
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -23,12 +24,14 @@ from koala_middleware.calls.context import KoalaContext
 from koala_middleware.calls.current import as_current, current
 from koala_middleware.client import KoalaClient
 from koala_middleware.config.settings import PREFIX, KoalaConfig
-from koala_middleware.errors import KoalaConfigError
-from koala_middleware.exchange import Exchange
+from koala_middleware.errors import KoalaConfigError, KoalaNotInstalledError
+from koala_middleware.exchange import Exchange, join, join_async, outer_context
 from koala_middleware.identity.consent import require_sync
 from koala_middleware.identity.cookie import COOKIE_NAME, ProfileCookie
 from koala_middleware.pipeline import Pipeline
 from koala_middleware.request.head import WsgiHead
+
+_TRUST_FORWARDED_HOST = "KOALA_TRUST_FORWARDED_HOST"
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -38,6 +41,31 @@ class KoalaRequest(HttpRequest):
     """For annotations: a Django request with its `koala`."""
 
     koala: KoalaContext
+
+
+class KoalaMissingError(KoalaNotInstalledError, AttributeError):
+    """`request.koala` of a request that did not pass the middleware. `hasattr` and templates see no attribute."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            'put "koala_middleware.django.KoalaMiddleware" first in MIDDLEWARE, and let the request pass it '
+            "(RequestFactory makes requests that do not; Django's test client makes some that do)"
+        )
+
+
+class _MissingKoala:
+    """The class's `koala`, which the middleware's own on each request hides."""
+
+    def __get__(self, request: HttpRequest | None, owner: object) -> Self:
+        if request is None:
+            return self
+        raise KoalaMissingError
+
+
+def explain_missing_koala() -> None:
+    """Have `request.koala` without the middleware say what to do, unless the name is taken."""
+    if not hasattr(HttpRequest, "koala"):
+        HttpRequest.koala = _MissingKoala()  # type: ignore[attr-defined]  # the name is new to the class
 
 
 class DjangoPipeline(Pipeline):
@@ -82,6 +110,7 @@ class KoalaMiddleware:
         self.get_response: Any = get_response
         self.client = DjangoClient(loaded_config())
         setting_changed.connect(self._setting_changed)
+        explain_missing_koala()
         self._async = iscoroutinefunction(get_response)
         if self._async:
             markcoroutinefunction(self)
@@ -92,10 +121,15 @@ class KoalaMiddleware:
         if self._async:
             return self.__acall__(request)
         response: HttpResponseBase
-        if hasattr(request, "koala"):
+        head = DjangoHead(request)
+        outer = _outer_context(request, head)
+        if outer is not None:
+            join(self.client, outer, head)
+            self._attach(outer, request)
             response = self.get_response(request)
+            outer._user = head.user
             return response
-        exchange = self._open(request)
+        exchange = self._open(request, head)
         if self.client._asks_consent:
             exchange.ask_consent()
         token = current.set(exchange.context)
@@ -110,10 +144,15 @@ class KoalaMiddleware:
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         response: HttpResponseBase
-        if hasattr(request, "koala"):
+        head = DjangoHead(request)
+        outer = _outer_context(request, head)
+        if outer is not None:
+            await join_async(self.client, outer, head)
+            self._attach(outer, request)
             response = await self.get_response(request)
+            outer._user = head.user
             return response
-        exchange = self._open(request)
+        exchange = self._open(request, head)
         if self.client._asks_consent:
             await exchange.ask_consent_async()
         token = current.set(exchange.context)
@@ -128,7 +167,7 @@ class KoalaMiddleware:
 
     def _setting_changed(self, *, setting: str, **_: Any) -> None:
         """A test overrides a setting, or stops to. Only tests send this signal."""
-        if not setting.startswith(PREFIX):
+        if not setting.startswith(PREFIX) and setting != "USE_X_FORWARDED_HOST":
             return
         try:
             config = loaded_config()
@@ -137,8 +176,13 @@ class KoalaMiddleware:
         if config != self.client.config:
             self.client = DjangoClient(config)
 
-    def _open(self, request: HttpRequest) -> _DjangoExchange:
-        exchange = _DjangoExchange(self.client, DjangoHead(request))
+    def _attach(self, outer: KoalaContext, request: HttpRequest) -> None:
+        """Give the view the outer Koala's context. Only Django's pipeline knows when a transaction commits."""
+        request.koala = outer  # type: ignore[attr-defined]  # requests take any attribute
+        outer._sink = self.client._pipeline
+
+    def _open(self, request: HttpRequest, head: DjangoHead) -> _DjangoExchange:
+        exchange = _DjangoExchange(self.client, head)
         exchange.request, exchange.request_close = request, request.close
         request.koala = exchange.context  # type: ignore[attr-defined]  # requests take any attribute
         request.close = exchange.close  # type: ignore[method-assign]  # on this one object
@@ -176,6 +220,13 @@ class _DjangoExchange(Exchange):
     def response_gone(self, _response: object) -> None:
         """Django's development server does not close a response whose client has left before reading it."""
         self.end()
+
+
+def _outer_context(request: HttpRequest, head: DjangoHead) -> KoalaContext | None:
+    found = vars(request).get("koala") or request.META.get("koala")
+    if found is None and (scope := getattr(request, "scope", None)) is not None:
+        found = scope.get("koala")
+    return outer_context(found, head) if found or current.get(None) else None
 
 
 def _do_nothing() -> None:
@@ -263,6 +314,10 @@ class DjangoHead(WsgiHead):
         return self._request.path
 
     @property
+    def path_in_app(self) -> str:
+        return self._request.path_info
+
+    @property
     def user(self) -> object:
         # Set by login() or logout(), or cached by a look-up. Evaluating the lazy user would be a query.
         found = vars(self._request)
@@ -285,8 +340,8 @@ class DjangoResponse:
         self.response = response
         self._may_be_reused = not getattr(response, "streaming", True)  # a stream is sent once
 
-    def values(self, name: str) -> list[str]:
-        return [self.response.headers[name]] if name in self.response.headers else []
+    def fields(self) -> list[tuple[str, str]]:
+        return [(name.lower(), value) for name, value in self.response.headers.items()]
 
     def sets_cookie(self, name: str) -> bool:
         return name in self.response.cookies
@@ -335,5 +390,8 @@ def loaded_config() -> KoalaConfig:
 
 
 def koala_settings() -> dict[str, object]:
-    """Django's `KOALA_` settings, for `KoalaConfig.load`."""
-    return {name: getattr(settings, name) for name in dir(settings) if name.startswith(PREFIX)}
+    """Django's `KOALA_` settings, for `KoalaConfig.load`. Django's own USE_X_FORWARDED_HOST is a default."""
+    found = {name: getattr(settings, name) for name in dir(settings) if name.startswith(PREFIX)}
+    if settings.USE_X_FORWARDED_HOST and _TRUST_FORWARDED_HOST not in os.environ:
+        found.setdefault(_TRUST_FORWARDED_HOST, True)
+    return found

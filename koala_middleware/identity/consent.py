@@ -18,6 +18,7 @@ from koala_middleware.protocol.subjects import Person
 from koala_middleware.request.head import RequestHead
 
 Consent = Literal["full", "anonymous", "none"]
+_STRICTEST_FIRST: tuple[Consent, ...] = ("none", "anonymous", "full")
 
 _RAISED = 'the consent function raised; the visitor counts as "none"'
 _ASYNC = 'the consent function returned an awaitable and this app is not async; the visitor counts as "none"'
@@ -96,3 +97,8 @@ def consent_level(answer: object) -> Consent:
     if answer is True or answer == "full":
         return "full"
     return "anonymous" if answer == "anonymous" else "none"
+
+
+def stricter(one: Consent, other: Consent) -> Consent:
+    """The one of two levels that allows less."""
+    return min(one, other, key=_STRICTEST_FIRST.index)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Literal
 
@@ -37,10 +37,11 @@ class RequestKind(Enum):
 
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+_BY_SERVICE_WORKER = (None, "", "empty")  # the destination of a page load that a service worker passes on
 _SCRIPTS_AND_FRAMES = frozenset(
     {"empty", "websocket", "iframe", "frame", "embed", "object", "fencedframe", ""}
 )
-_PREFETCH_HEADERS = ("sec-purpose", "purpose", "x-moz")
+_PREFETCH_HEADERS = ("sec-purpose", "purpose", "x-moz", "x-sec-purpose")  # the last is Turbo's
 
 
 def request_kind(head: RequestHead, host: str) -> RequestKind:
@@ -54,15 +55,23 @@ def request_kind(head: RequestHead, host: str) -> RequestKind:
         return RequestKind.PREFLIGHT
     if any("prefetch" in (head.header(name) or "") for name in _PREFETCH_HEADERS):
         return RequestKind.PREFETCH
-    site = head.header("sec-fetch-site")
-    foreign = _from_another_site(head, host) if site is None else site == "cross-site"
-    mode = head.header("sec-fetch-mode")
-    destination = head.header("sec-fetch-dest")
-    if site is mode is destination is None:
+    foreign = _is_foreign(head, host)
+    sent = {name: head.header(f"sec-fetch-{name}") for name in ("site", "mode", "dest")}
+    if sent["dest"] != "document" and not foreign and (library := _by_library(head)) is not None:
+        return library
+    if not any(value is not None for value in sent.values()):
         return RequestKind.CROSS_SITE if foreign else RequestKind.UNKNOWN
-    if destination == "document" or (mode == "navigate" and not destination):
+    return _by_fetch_metadata(head, host, sent["mode"], sent["dest"], foreign=foreign)
+
+
+def _by_fetch_metadata(
+    head: RequestHead, host: str, mode: str | None, destination: str | None, *, foreign: bool
+) -> RequestKind:
+    if destination == "document" or (mode == "navigate" and destination in _BY_SERVICE_WORKER):
         # A payment's return or a SAML response: SameSite=Lax kept the visitor's cookie at home, and a new one
-        # would overwrite it. Links are safe, since browsers send the cookie with them.
+        # would overwrite it. Links are safe, since browsers send the cookie with them. A service worker's request
+        # is of its own site, but still has the Origin of the page that posted the form.
+        foreign = foreign or (destination == "empty" and _from_another_site(head, host))
         unsafe = foreign and head.method not in _SAFE_METHODS
         return RequestKind.CROSS_SITE if unsafe else RequestKind.NAVIGATION
     if foreign:
@@ -70,6 +79,27 @@ def request_kind(head: RequestHead, host: str) -> RequestKind:
     # Without a destination (Chromium 76 to 79), the mode tells images and the like.
     by_script = mode != "no-cors" if destination is None else destination in _SCRIPTS_AND_FRAMES
     return RequestKind.SAME_SITE if by_script else RequestKind.SUBRESOURCE
+
+
+def _is_foreign(head: RequestHead, host: str) -> bool:
+    site = head.header("sec-fetch-site")
+    return _from_another_site(head, host) if site is None else site == "cross-site"
+
+
+def _by_library(head: RequestHead) -> RequestKind | None:
+    """The kind by the headers of JavaScript libraries, which no form, link or image of another site can send.
+
+    htmx and Turbo load whole pages by fetch (boosted links, Turbo Drive), and parts of pages, too.
+    """
+    if head.header("hx-preloaded") == "true":
+        return RequestKind.PREFETCH
+    turbo_page = head.header("x-turbo-request-id") and head.header("turbo-frame") is None
+    if head.header("hx-boosted") == "true" or turbo_page:
+        return RequestKind.NAVIGATION
+    # Android's web views send an app's name as X-Requested-With, with page loads as well.
+    by_script = (head.header("x-requested-with") or "").lower() == "xmlhttprequest"
+    part = by_script or head.header("hx-request") == "true" or head.header("turbo-frame")
+    return RequestKind.SAME_SITE if part else None
 
 
 def _from_another_site(head: RequestHead, host: str) -> bool:
@@ -94,10 +124,15 @@ def may_mint(kind: RequestKind, mint: Literal["auto", "always", "never"], *, use
     return mint == "always" or kind.carries == "yes" or (kind.carries == "if used" and used)
 
 
-def is_excluded(path: str, patterns: Iterable[str]) -> bool:
-    """Whether `exclude_paths` covers this path: `"/health"` only itself, `"/static/*"` all below."""
+def is_excluded(head: RequestHead, patterns: Iterable[str]) -> bool:
+    """Whether `exclude_paths` covers a request: `"/health"` only itself, `"/static/*"` all below.
+
+    Compares the full path, and the path below the mount point or root path.
+    """
     return any(
-        path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern for pattern in patterns
+        path.startswith(pattern[:-1]) if pattern.endswith("*") else path == pattern
+        for pattern in patterns
+        for path in (head.path, head.path_in_app)
     )
 
 
@@ -106,33 +141,29 @@ Cacheability = Literal["unspecified", "private", "shared"]
 _DIRECTIVE = re.compile(r"""([^\s,;="]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"?|[^\s,;]*))?""")
 _LIFETIMES = frozenset({"max-age", "s-maxage"})
 _POSITIVE = re.compile("[1-9]")
-# Directives for caches only, whatever Cache-Control tells browsers.
-_CACHE_HEADERS = (
-    "cdn-cache-control",
-    "cloudflare-cdn-cache-control",
-    "netlify-cdn-cache-control",
-    "vercel-cdn-cache-control",
-    "surrogate-control",
-    "edge-control",
-)
-_NOT_MODIFIED = 304
+# Headers that only caches read, whatever Cache-Control tells browsers: CDN-Cache-Control, Akamai-Cache-Control,
+# X-LiteSpeed-Cache-Control and so on.
+_CACHE_HEADER = re.compile(r".+-cache-control|surrogate-control|edge-control")
+_CACHE_LIFETIME = re.compile(r".*max-?age")
+_SWITCHING_PROTOCOLS = 101
+NOT_MODIFIED = 304
 _FIRST_FINAL_STATUS = 200
 _FIRST_REDIRECT = 300
 
 
-def cacheability(values: Callable[[str], list[str]]) -> Cacheability:
+def cacheability(fields: Sequence[tuple[str, str]]) -> Cacheability:
     """Whether a shared cache may store a response, by its headers. In doubt it may ("shared").
 
     "unspecified" where nothing decides it, as with `no-cache` or `max-age=0`: a cache may store these and ask the
     app again, and the app's 304 would bring back the first visitor's cookie. Make such a response private.
 
     Args:
-        values: Returns a header's fields by its lower-case name.
+        fields: The response's header fields; names in lower case.
     Source: RFC 9111 sections 3, 5.2 and 5.3; RFC 9213; nginx's X-Accel-Expires.
     """
-    if _has_cache_lifetime(values):
+    if any(_for_shared_caches(name, value) for name, value in fields):
         return "shared"
-    directives = _directives(values("cache-control"))
+    directives = [found for name, value in fields if name == "cache-control" for found in _directives(value)]
     names = {name for name, _ in directives}
     if "no-store" in names:
         return "private"
@@ -140,24 +171,33 @@ def cacheability(values: Callable[[str], list[str]]) -> Cacheability:
         return "shared"
     if ("private", "") in directives:  # `private="x-token"` protects that header only
         return "private"
-    if any(map(_has_lifetime, directives)) or any(map(_in_future, values("expires"))):
+    if any(map(_has_lifetime, directives)) or any(
+        name == "expires" and _in_future(value) for name, value in fields
+    ):
         return "shared"
     return "unspecified"
 
 
-def _has_cache_lifetime(values: Callable[[str], list[str]]) -> bool:
-    for_caches = [directive for name in _CACHE_HEADERS for directive in _directives(values(name))]
-    return any(map(_has_lifetime, for_caches)) or any(map(_POSITIVE.search, values("x-accel-expires")))
+def _for_shared_caches(name: str, value: str) -> bool:
+    """Whether a header field lets a cache store the response, or keep it for some time."""
+    if name == "x-accel-expires":
+        return _POSITIVE.search(value) is not None
+    if not _CACHE_HEADER.fullmatch(name):
+        return False
+    return any(
+        directive == "public" or (_CACHE_LIFETIME.fullmatch(directive) and _POSITIVE.search(argument))
+        for directive, argument in _directives(value)
+    )
 
 
-def _directives(fields: Iterable[str]) -> list[tuple[str, str]]:
-    """`['max-age=0, private="x"']` gives `[("max-age", "0"), ("private", "x")]`."""
-    return [(name.lower(), value.strip('"')) for field in fields for name, value in _DIRECTIVE.findall(field)]
+def _directives(value: str) -> list[tuple[str, str]]:
+    """`'max-age=0, private="x"'` gives `[("max-age", "0"), ("private", "x")]`."""
+    return [(name.lower(), argument.strip('"')) for name, argument in _DIRECTIVE.findall(value)]
 
 
 def _has_lifetime(directive: tuple[str, str]) -> bool:
-    name, value = directive
-    return name in _LIFETIMES and _POSITIVE.search(value) is not None
+    name, argument = directive
+    return name in _LIFETIMES and _POSITIVE.search(argument) is not None
 
 
 def _in_future(expires: str) -> bool:
@@ -173,5 +213,8 @@ def is_success(status: int) -> bool:
 
 
 def is_final(status: int) -> bool:
-    """Whether a response is the visitor's own: not interim, and not the confirmation of a cache's copy."""
-    return status >= _FIRST_FINAL_STATUS and status != _NOT_MODIFIED
+    """Whether a response is the visitor's own: not interim, and not the confirmation of a cache's copy.
+
+    101 is the last response of a request that becomes a websocket.
+    """
+    return (status >= _FIRST_FINAL_STATUS and status != NOT_MODIFIED) or status == _SWITCHING_PROTOCOLS

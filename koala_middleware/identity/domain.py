@@ -5,10 +5,15 @@ hosts.py knows which domains exist; what else a cookie holds is cookie.py's matt
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.config.validators import CookieDomain
-from koala_middleware.hosts import covers, host_name, registrable_domain
+from koala_middleware.hosts import covers, host_name, registrable_domain, same_site
 from koala_middleware.request.head import RequestHead
+
+_FORWARDED_HOST = re.compile(r"""\bhost="?([^\s",;]+)""", re.IGNORECASE)
 
 
 def visitor_host(head: RequestHead, config: KoalaConfig) -> str:
@@ -19,6 +24,28 @@ def visitor_host(head: RequestHead, config: KoalaConfig) -> str:
         forwarded = (head.header("x-forwarded-host") or "").rpartition(",")[2].strip()
         return forwarded or host
     return host
+
+
+def is_host_replaced(head: RequestHead, config: KoalaConfig) -> bool:
+    """Whether a proxy has put another site's name into Host than the visitor sees, so that Host cannot be believed.
+
+    Anybody can send these headers, so they are only a reason for doubt, never the visitor's host.
+    """
+    if config.trust_forwarded_host:
+        return False
+    host = head.header("host") or ""
+    return any(not same_site(other, host) for other in _other_hosts(head))
+
+
+def _other_hosts(head: RequestHead) -> Iterator[str]:
+    """The visitor's hosts by other headers than Host."""
+    yield from filter(None, [(head.header("x-forwarded-host") or "").rpartition(",")[2].strip()])
+    yield from _FORWARDED_HOST.findall(head.header("forwarded") or "")
+    if head.header("sec-fetch-site") == "same-origin":
+        for name in ("origin", "referer"):
+            _, found, rest = (head.header(name) or "").partition("://")
+            if found:
+                yield rest.partition("/")[0]
 
 
 def cookie_domain(host: str, setting: CookieDomain) -> str | None:

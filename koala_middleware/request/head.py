@@ -26,6 +26,10 @@ class RequestHead(Protocol):
     @property
     def path(self) -> str: ...
     @property
+    def path_in_app(self) -> str:
+        """The path below the app's mount point or root path."""
+
+    @property
     def query(self) -> str: ...
     @property
     def peer(self) -> str | None: ...
@@ -42,16 +46,22 @@ class RequestHead(Protocol):
 class AsgiHead:
     """A request as ASGI's connection scope."""
 
-    __slots__ = ("_fields", "_scope", "path")
+    __slots__ = ("_fields", "_root_path", "_scope", "path")
 
     def __init__(self, scope: MutableMapping[str, Any]) -> None:
         self._scope = scope
-        self.path: str = scope.get("path", "/")  # read now: routers (Litestar's) may change it
+        # Read now, since routers change them: Litestar's the one, Starlette's the other.
+        self.path: str = scope.get("path", "/")
+        self._root_path: str = scope.get("root_path", "")
         self._fields: dict[bytes, bytes] | None = None
 
     @property
     def method(self) -> str:
         return str(self._scope.get("method", "GET"))  # a websocket's handshake is a GET
+
+    @property
+    def path_in_app(self) -> str:
+        return self.path.removeprefix(self._root_path) or "/"
 
     @property
     def scheme(self) -> str:
@@ -129,13 +139,15 @@ class WsgiHead:
 
     @property
     def path(self) -> str:
-        # WSGI decodes the path's bytes as latin-1 (PEP 3333); they are UTF-8.
-        raw: str = self._environ.get("SCRIPT_NAME", "") + self._environ.get("PATH_INFO", "")
-        return raw.encode("latin-1", "replace").decode("utf-8", "replace") or "/"
+        return _decoded(self._environ.get("SCRIPT_NAME", "") + self._environ.get("PATH_INFO", ""))
+
+    @property
+    def path_in_app(self) -> str:
+        return _decoded(self._environ.get("PATH_INFO", ""))
 
     @property
     def user(self) -> object:
-        return self._environ.get("koala.user")
+        return None  # the environ has none: what knows a user tells the context
 
     @property
     def query(self) -> str:
@@ -160,3 +172,8 @@ class WsgiHead:
 @lru_cache(maxsize=128)
 def _variable(header: str) -> str:
     return "HTTP_" + header.upper().replace("-", "_")
+
+
+def _decoded(path: str) -> str:
+    # WSGI decodes the path's bytes as latin-1 (PEP 3333); they are UTF-8.
+    return path.encode("latin-1", "replace").decode("utf-8", "replace") or "/"

@@ -239,3 +239,17 @@ def test_turned_off_wrong_calls_still_raise_and_right_ones_do_nothing() -> None:
     assert not context._calls
     with pytest.raises(TypeError, match="takes a str"):
         context.track(7)  # type: ignore[call-overload]  # the wrong call
+
+
+def test_an_identify_that_says_nothing_is_said_in_the_log(
+    client: KoalaClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert identified(client) == (None, None)
+    assert identified(client, None) == (None, None)
+
+    assert caplog.text.count("identify() was given neither an email nor traits") == 1
+
+
+def test_a_forgotten_with_says_what_to_write(client: KoalaClient) -> None:
+    with pytest.raises(AttributeError, match=r"with client\.person\(…\) as koala: koala\.track\(…\)"):
+        client.person(email=ADA).track("Paid")

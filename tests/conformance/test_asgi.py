@@ -326,12 +326,12 @@ def test_a_websocket_delivers_on_flush_and_on_close(served: Site, koala_collecto
 
 
 @pytest.mark.only(websockets=True)
-def test_a_websockets_handshake_gives_a_new_visitor_no_cookie_and_no_error(served: Site) -> None:
+def test_a_websockets_handshake_gives_a_new_visitor_the_cookie(served: Site) -> None:
     with connect(
         f"ws://127.0.0.1:{served.port}/chat", additional_headers=served.always, proxy=None
     ) as socket:
         assert socket.response is not None
-        assert "Set-Cookie" not in socket.response.headers
+        assert socket.response.headers["Set-Cookie"].startswith("ko_id=")
         socket.send("hello")
         assert socket.recv() == "HELLO"
 
@@ -411,3 +411,44 @@ def test_a_scope_without_headers_as_some_tests_make_it_is_served() -> None:
 
     asyncio.run(with_koala(app)({"type": "http", "method": "GET", "path": "/"}, receive, send))
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+
+
+HANDSHAKE = {
+    "type": "websocket",
+    "headers": [(b"host", b"www.example.com"), (b"sec-fetch-dest", b"websocket")],
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "uses", "carries"), [({}, True, True), ({}, False, False), ({"mint": "always"}, False, True)]
+)
+def test_an_accepted_websocket_carries_the_cookie_as_the_response_to_a_fetch_does(
+    settings: dict[str, str], uses: bool, carries: bool
+) -> None:
+    async def chat(scope: Any, receive: Any, send: Any) -> None:
+        if uses:
+            scope["koala"].track("Connected")
+        await send({"type": "websocket.accept", "headers": [(b"x-own", b"1")]})
+        await send({"type": "websocket.close"})
+
+    accept, _ = asked(with_koala(chat, **settings), HANDSHAKE)
+
+    assert [name for name, _ in accept["headers"]] == [b"x-own", b"set-cookie"][: 2 if carries else 1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "dropped"),
+    [
+        ({"type": "websocket.http.response.start", "status": 503, "headers": []}, {"on_error": 1}),
+        ({"type": "websocket.close"}, {}),
+    ],
+)
+def test_on_error_sees_how_a_handshake_is_refused(answer: dict[str, Any], dropped: dict[str, int]) -> None:
+    async def refusing(scope: Any, receive: Any, send: Any) -> None:
+        scope["koala"].track("Refused")
+        await send(answer)
+
+    app = with_koala(refusing, on_error="drop")
+    asked(app, HANDSHAKE)
+
+    assert {name: n for name, n in app.client.stats().dropped.items() if name == "on_error"} == dropped

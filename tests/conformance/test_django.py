@@ -24,7 +24,7 @@ from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import override_settings
 from django.urls import path
 
-from koala_middleware import KoalaContext, koala
+from koala_middleware import KoalaContext, KoalaNotInstalledError, koala
 from koala_middleware.django import KoalaMiddleware, KoalaRequest
 from koala_middleware.testing import RecordedBatches
 
@@ -545,3 +545,34 @@ def test_a_cache_outside_that_pickles_the_response_pickles_nothing_of_ours(view:
         response = KoalaMiddleware(view)(RequestFactory().get("/", headers={"cookie": f"ko_id={ADA}"}))
 
     assert b"koala_middleware" not in pickle.dumps(response)
+
+
+@pytest.mark.parametrize("door", ["asgi", "wsgi"])
+def test_the_middleware_of_asgi_or_wsgi_apps_is_an_error_that_names_djangos(door: str) -> None:
+    found = messages(KOALA_PUBLIC_API_KEY="pk_test", MIDDLEWARE=[f"koala_middleware.{door}.KoalaMiddleware"])
+
+    assert found[0] == (
+        "koala.E002",
+        f"koala_middleware.{door}.KoalaMiddleware is not a Django middleware.",
+        'Put "koala_middleware.django.KoalaMiddleware" in its place.',
+    )
+
+
+def test_a_request_that_did_not_pass_the_middleware_says_what_to_do() -> None:
+    with override_settings(KOALA_PUBLIC_API_KEY="pk_test"):
+        KoalaMiddleware(lambda _: HttpResponse())
+    request = RequestFactory().get("/")
+
+    assert not hasattr(request, "koala")
+    with pytest.raises(KoalaNotInstalledError, match="first in MIDDLEWARE"):
+        _ = request.koala  # type: ignore[attr-defined]  # the wrong call
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [({}, True), ({"KOALA_TRUST_FORWARDED_HOST": False}, False)]
+)
+def test_use_x_forwarded_host_is_the_default_of_trust_forwarded_host(
+    setting: dict[str, bool], expected: bool
+) -> None:
+    with override_settings(KOALA_PUBLIC_API_KEY="pk_test", USE_X_FORWARDED_HOST=True, **setting):
+        assert KoalaMiddleware(lambda _: HttpResponse()).client.config.trust_forwarded_host is expected

@@ -11,10 +11,12 @@ import flask_login
 import pytest
 from conformance.sites import Site
 from django.contrib.auth.middleware import get_user
+from django.core.handlers.wsgi import WSGIHandler
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from django.test.utils import override_settings
+from django.urls import path
 from django.utils.functional import SimpleLazyObject
 from flask import Flask
 from starlette.applications import Starlette
@@ -24,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from werkzeug.test import Client as WsgiClient
 
 from koala_middleware import koala
 from koala_middleware.asgi import KoalaMiddleware
@@ -31,6 +34,7 @@ from koala_middleware.django import KoalaMiddleware as DjangoMiddleware
 from koala_middleware.django import KoalaRequest
 from koala_middleware.flask import Koala
 from koala_middleware.testing import Collector, RecordedBatches
+from koala_middleware.wsgi import KoalaMiddleware as WsgiKoalaMiddleware
 
 ADA = "3e6a2c18-3b02-40c4-b8d2-1842c193d3ba"
 GRACE = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
@@ -261,3 +265,84 @@ def test_elsewhere_it_says_what_to_do_instead() -> None:
         pytest.raises(ValueError, match=r"Call track\(\) after your own commit"),
     ):
         koala.track("Ordered", on_commit=True)
+
+
+@SITES
+def test_whoever_signs_in_again_after_somebody_else_is_identified_again(
+    build: Any, koala_events: RecordedBatches
+) -> None:
+    who = User("ada@example.com")
+    ask = build(who)
+    for email in ("ada@example.com", "grace@example.com", "grace@example.com", "Ada@example.com"):
+        who.email = email
+        ask(f"ko_id={ADA}")
+
+    emails = [entry.email for entry in koala_events.identified]
+    assert emails == ["ada@example.com", "grace@example.com", "Ada@example.com"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"before_send": lambda batch: None if drop_next() else batch}, {"on_error": "drop"}],
+    ids=["before_send", "on_error"],
+)
+def test_an_identify_that_was_dropped_is_made_again(
+    settings: dict[str, Any], koala_events: RecordedBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses = iter([500, 200])
+
+    def page(request: Request[Any]) -> PlainTextResponse:
+        return PlainTextResponse("hello", next(statuses))
+
+    _to_drop[:] = [True]
+    app = signed_in_as(User("ada@example.com"), page, **settings)
+    for _ in range(2):
+        TestClient(app).get("/", headers={"Cookie": f"ko_id={ADA}"})
+
+    assert len(koala_events.identified) == 1
+
+
+_to_drop: list[bool] = []
+
+
+def drop_next() -> bool:
+    return bool(_to_drop) and _to_drop.pop()
+
+
+def signed_in_as(who: User, page: Any, **settings: Any) -> Starlette:
+    class Backend(AuthenticationBackend):
+        async def authenticate(self, _: Any) -> Any:
+            return AuthCredentials(), who
+
+    app = Starlette(routes=[Route("/", page)])
+    app.add_middleware(AuthenticationMiddleware, backend=Backend())
+    app.add_middleware(KoalaMiddleware, **{**SETTINGS, **settings})
+    return app
+
+
+def test_flasks_user_is_found_though_a_middleware_copies_the_environ(koala_events: RecordedBatches) -> None:
+    """As Flask-SocketIO's does."""
+    app = Flask(__name__)
+    flask_login.LoginManager(app).request_loader(lambda _: User("ada@example.com"))
+    app.add_url_rule("/", view_func=lambda: flask_login.current_user.email)
+    inner = app.wsgi_app
+    app.wsgi_app = lambda environ, start_response: inner(dict(environ), start_response)  # type: ignore[method-assign]
+    Koala(app, **SETTINGS)
+
+    app.test_client().get("/").close()
+    koala_events.assert_identified("ada@example.com")
+
+
+def test_djangos_user_is_found_by_a_koala_around_the_site(koala_events: RecordedBatches) -> None:
+    def page(request: HttpRequest) -> HttpResponse:
+        request._cached_user = User("ada@example.com")  # type: ignore[attr-defined]  # what a look-up leaves
+        return HttpResponse("hello")
+
+    with override_settings(
+        ROOT_URLCONF=(path("", page),),
+        MIDDLEWARE=["koala_middleware.django.KoalaMiddleware"],
+        **{f"KOALA_{name.upper()}": value for name, value in SETTINGS.items()},
+    ):
+        WsgiClient(WsgiKoalaMiddleware(WSGIHandler(), **SETTINGS)).get("/").close()
+
+    koala_events.assert_identified("ada@example.com")

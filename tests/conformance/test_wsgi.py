@@ -294,3 +294,27 @@ def test_the_reference_validator_finds_nothing_in_any_framework(framework: Frame
 
     server.finish()
     assert len(server.heads) == 1
+
+
+def test_a_websocket_that_ends_by_stop_iteration_is_no_failure() -> None:
+    """As flask-sock and Flask-SocketIO end one on gunicorn, so that it sends no response of its own."""
+
+    def socket(environ: Any, start_response: Any) -> Iterable[bytes]:
+        environ["koala"].track("Chatted")
+        raise StopIteration
+
+    app = with_koala(socket, on_error="drop")
+    with pytest.raises(StopIteration):
+        Server(app)
+
+    assert "on_error" not in app.client.stats().dropped
+
+
+def test_the_context_has_a_name_with_a_dot_as_well() -> None:
+    """PEP 3333 leaves names without one to CGI's variables."""
+
+    def app(environ: Any, start_response: Any) -> Iterable[bytes]:
+        assert environ["koala.context"] is environ["koala"]
+        return hello(environ, start_response)
+
+    Server(with_koala(app)).finish()

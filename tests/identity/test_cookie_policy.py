@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -14,7 +14,7 @@ from koala_middleware.identity.cookie_policy import (
     may_mint,
     request_kind,
 )
-from koala_middleware.request.head import AsgiHead
+from koala_middleware.request.head import AsgiHead, RequestHead, WsgiHead
 
 if TYPE_CHECKING:
     from identity.conftest import Site
@@ -83,6 +83,37 @@ KINDS = {
     "a sandboxed form": ("POST http, origin: null", CROSS_SITE),
     "an Origin that is none": ("POST http, origin: http://[", CROSS_SITE),
     "a fetch over http from another site": ("GET http, origin: http://pay.test", CROSS_SITE),
+    # Through the site's service worker: e.respondWith(fetch(e.request)).
+    "a page load by a service worker": ("GET, site: same-origin, mode: navigate, dest: empty", NAVIGATION),
+    "a form of the same site by a service worker": (
+        "POST, site: same-origin, mode: navigate, dest: empty, origin: https://www.example.com",
+        NAVIGATION,
+    ),
+    "a payment's return by a service worker": (
+        "POST, site: same-origin, mode: navigate, dest: empty, origin: https://pay.test",
+        CROSS_SITE,
+    ),
+    # By JavaScript libraries.
+    "a boosted link of htmx": (
+        "GET, site: same-origin, mode: cors, dest: empty, hx-request: true, hx-boosted: true",
+        NAVIGATION,
+    ),
+    "a part of a page by htmx": ("GET http, hx-request: true", SAME_SITE),
+    "a preload of htmx": ("GET http, hx-request: true, hx-preloaded: true", PREFETCH),
+    "a page by Turbo Drive": (
+        "GET, site: same-origin, mode: cors, dest: empty, x-turbo-request-id: 1",
+        NAVIGATION,
+    ),
+    "a frame by Turbo": (
+        "GET, site: same-origin, mode: cors, dest: empty, x-turbo-request-id: 1, turbo-frame: cart",
+        SAME_SITE,
+    ),
+    "a prefetch by Turbo": (
+        "GET, site: same-origin, mode: cors, dest: empty, x-turbo-request-id: 1, x-sec-purpose: prefetch",
+        PREFETCH,
+    ),
+    "jQuery over http": ("GET http, x-requested-with: XMLHttpRequest", SAME_SITE),
+    "a page load in an Android app over http": ("GET http, x-requested-with: com.example.shop", UNKNOWN),
     # A proxy or an old browser that leaves some of them out.
     "mode alone, a navigation": ("GET, mode: navigate", NAVIGATION),
     "mode alone, a fetch": ("GET, mode: cors", SAME_SITE),
@@ -174,6 +205,15 @@ CACHING: dict[str, tuple[str, str]] = {
     "a lifetime for a surrogate": ('surrogate-control: content="ESI/1.0";max-age=60', "shared"),
     "a lifetime for nginx": ("cache-control: private | x-accel-expires: 60", "shared"),
     "a time for nginx": ("x-accel-expires: @1893456000", "shared"),
+    "a lifetime for Akamai's Edge-Control": ("edge-control: cache-maxage=1d", "shared"),
+    "a lifetime in Akamai-Cache-Control": ("akamai-cache-control: max-age=60", "shared"),
+    "public for LiteSpeed against private": (
+        "cache-control: private | x-litespeed-cache-control: public",
+        "shared",
+    ),
+    "a lifetime for a cache that nobody knows yet": ("hologram-cache-control: s-maxage=60", "shared"),
+    "private for LiteSpeed": ("x-litespeed-cache-control: private, no-cache", "unspecified"),
+    "no lifetime in Edge-Control": ("edge-control: cache-maxage=0s", "unspecified"),
     "no lifetime for nginx": ("cache-control: private | x-accel-expires: 0", "private"),
     "no lifetime for a CDN": ("cache-control: private | cdn-cache-control: no-store", "private"),
     "no-cache": ("cache-control: no-cache", "unspecified"),
@@ -188,30 +228,28 @@ CACHING: dict[str, tuple[str, str]] = {
 }
 
 
-def values(lines: str) -> Any:
-    fields = [line.partition(": ") for line in lines.split(" | ")]
-    return lambda name: [value for key, _, value in fields if key == name]
+def fields(lines: str) -> list[tuple[str, str]]:
+    pairs = (line.partition(": ") for line in lines.split(" | "))
+    return [(name, value) for name, _, value in pairs]
 
 
 @pytest.mark.parametrize(("lines", "expected"), CACHING.values(), ids=CACHING.keys())
 def test_a_shared_cache_may_keep(lines: str, expected: str) -> None:
-    assert cacheability(values(lines)) == expected
+    assert cacheability(fields(lines)) == expected
 
 
 @pytest.mark.parametrize(("lines", "expected"), CACHING.values(), ids=CACHING.keys())
 def test_the_cookie_follows_what_caches_may_do(site: Site, lines: str, expected: str) -> None:
     if site.framework == "Django":
         lines = _one_field_each(lines)
-    fields = [
-        (name, value) for name, _, value in (line.partition(": ") for line in lines.split(" | ")) if name
-    ]
-    site.handler = lambda _: fields
+    sent = [(name, value) for name, value in fields(lines) if name]
+    site.handler = lambda _: sent
 
     answer = site.get()
 
     assert len(answer.set_cookies) == (0 if expected == "shared" else 1)
-    assert cacheability(answer.values) == ("shared" if expected == "shared" else "private")
-    said = [value for name, value in fields if name == "cache-control"]
+    assert cacheability(answer.headers) == ("shared" if expected == "shared" else "private")
+    said = [value for name, value in sent if name == "cache-control"]
     if expected != "unspecified":
         assert answer.values("cache-control") == said
     else:
@@ -243,7 +281,21 @@ def test_a_confirmation_of_a_caches_copy_carries_none(site: Site) -> None:
 
 
 def test_interim_answers_are_not_the_visitors() -> None:
-    assert [is_final(status) for status in (0, 101, 103, 200, 304)] == [False, False, False, True, False]
+    assert [is_final(status) for status in (0, 101, 103, 200, 304)] == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        AsgiHead({"path": "/shop/health", "root_path": "/shop"}),
+        WsgiHead({"SCRIPT_NAME": "/shop", "PATH_INFO": "/health"}),
+    ],
+)
+@pytest.mark.parametrize("pattern", ["/health", "/shop/health", "/heal*"])
+def test_exclude_paths_names_the_full_path_or_the_one_below_the_mount_point(
+    head: RequestHead, pattern: str
+) -> None:
+    assert is_excluded(head, [pattern])
 
 
 PATHS: list[tuple[str, bool]] = [
@@ -261,7 +313,7 @@ PATHS: list[tuple[str, bool]] = [
 @pytest.mark.parametrize(("path", "expected"), PATHS)
 def test_exclude_paths(site: Site, path: str, expected: bool) -> None:
     patterns = ("/health", "/static/*", "/prüfung")
-    assert is_excluded(path, patterns) is expected
+    assert is_excluded(AsgiHead({"path": path}), patterns) is expected
 
     answer = site(exclude_paths=patterns).get(path)
 

@@ -137,7 +137,8 @@ def test_cookie_domain_as_set(site: Site, setting: Any, host: str, expected: str
 
 
 FORWARDED = {
-    "not trusted": (False, "www.example.org", "example.com"),
+    "not trusted": (False, "www.example.org", None),
+    "not trusted, of the same site": (False, "www.example.com", "example.com"),
     "trusted": (True, "www.example.org", "example.org"),
     "trusted, with a port": (True, "www.example.org:8443", "example.org"),
     "trusted, added to what the visitor sent": (True, "evil.test, www.example.org", "example.org"),
@@ -148,7 +149,7 @@ FORWARDED = {
 
 @pytest.mark.parametrize(("trusted", "forwarded", "expected"), FORWARDED.values(), ids=FORWARDED.keys())
 def test_x_forwarded_host(site: Site, trusted: bool, forwarded: str, expected: str | None) -> None:
-    headers = {"host": "inner.example.com", "x_forwarded_host": forwarded, "forwarded": "host=evil.test"}
+    headers = {"host": "inner.example.com", "x_forwarded_host": forwarded}
 
     (cookie,) = site(trust_forwarded_host=trusted).get(**headers).set_cookies
 
@@ -170,3 +171,47 @@ SITES = {
 @pytest.mark.parametrize(("host", "other", "expected"), SITES.values(), ids=SITES.keys())
 def test_same_site(host: str, other: str, expected: bool) -> None:
     assert same_site(host, other) is expected
+
+
+SAME_ORIGIN = {"sec_fetch_site": "same-origin", "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+REPLACED = {
+    "X-Forwarded-Host": {"x_forwarded_host": "www.example.com"},
+    "Forwarded": {"forwarded": 'for=10.0.0.1;host="www.example.com";proto=https'},
+    "a Referer of the same origin": {**SAME_ORIGIN, "referer": "https://www.example.com/a"},
+    "an Origin of the same origin": {**SAME_ORIGIN, "origin": "https://www.example.com"},
+}
+
+
+@pytest.mark.parametrize("headers", REPLACED.values(), ids=REPLACED.keys())
+def test_where_a_proxy_replaces_the_host_the_cookie_is_host_only_and_the_log_names_the_setting(
+    site: Site, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Domain of the backend's name would be refused by the browser: a new visitor with every page."""
+    site()
+    for _ in range(2):
+        (cookie,) = site.request("POST", host="app.prod.internal", **headers).set_cookies
+        assert "Domain" not in cookie
+
+    assert caplog.text.count("trust_forwarded_host=True") == 1
+
+
+NOT_REPLACED = {
+    "a Referer of another site": {
+        **SAME_ORIGIN,
+        "sec_fetch_site": "cross-site",
+        "referer": "https://search.test/",
+    },
+    "a Referer of unknown origin": {"referer": "https://search.test/"},
+    "a sibling's X-Forwarded-Host": {"x_forwarded_host": "www.example.com"},
+    "a Referer that is none": {**SAME_ORIGIN, "referer": "about:blank"},
+}
+
+
+@pytest.mark.parametrize("headers", NOT_REPLACED.values(), ids=NOT_REPLACED.keys())
+def test_a_host_that_nothing_contradicts_is_believed(
+    site: Site, headers: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (cookie,) = site.get(host="app.example.com", **headers).set_cookies
+
+    assert "Domain=example.com" in cookie
+    assert not caplog.records

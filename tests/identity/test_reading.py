@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from koala_middleware import KoalaContext
 from koala_middleware.identity.cookie import mint_profile_id, read_profile_id
 from koala_middleware.request.cookies import read_cookies
 
@@ -93,7 +94,27 @@ def test_an_id_that_came_is_used_and_not_set_again(site: Site) -> None:
 
     assert seen == [(ID.upper(), False)]
     assert answer.set_cookies == []
-    assert answer.values("cache-control") == []
+    assert answer.values("cache-control") == ["private"]
+
+
+def test_a_response_for_which_the_handler_did_not_read_the_id_is_left_as_it_is(site: Site) -> None:
+    site.handler = lambda koala: koala.track("Seen")
+
+    assert site.get(cookie=f"ko_id={ID}").values("cache-control") == []
+
+
+def test_an_id_read_for_a_response_that_caches_may_share_is_said_in_the_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    def cached(koala: KoalaContext) -> list[tuple[str, str]]:
+        assert koala.profile_id == ID
+        return [("Cache-Control", "public, max-age=60")]
+
+    site.handler = cached
+    answer = site.get(cookie=f"ko_id={ID}")
+
+    assert answer.values("cache-control") == ["public, max-age=60"]
+    assert "profile_id was read for a response that a shared cache may store" in caplog.text
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["ours first", "ours last"])

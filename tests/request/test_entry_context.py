@@ -32,6 +32,8 @@ def app(request: Request) -> Response:
             koala.page("Pricing", {"section": "plans"})
         case "/json":
             return Response("{}", mimetype="application/json")
+        case "/unchanged":
+            return Response(status=304)
         case "/missing":
             return Response("<p>none</p>", status=404, mimetype="text/html")
     return Response("<h1>Hello</h1>", mimetype="text/html")
@@ -105,9 +107,36 @@ def test_page_views_records_a_page_a_browser_loads(visit: Open) -> None:
     assert only(body["page_views"])["page"]["url"] == "http://www.example.com/"
 
 
+FETCH = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+
+
 @pytest.mark.parametrize(
     ("path", "headers"),
     [
+        pytest.param("/unchanged", BROWSER, id="a page that the browser still has"),
+        pytest.param("/", BROWSER | FETCH | {"HX-Boosted": "true"}, id="a boosted link of htmx"),
+        pytest.param("/", BROWSER | FETCH | {"X-Turbo-Request-Id": "1"}, id="a visit by Turbo Drive"),
+        pytest.param(
+            "/",
+            BROWSER | FETCH | {"Sec-Fetch-Mode": "navigate"},
+            id="a page load by the site's service worker",
+        ),
+    ],
+)
+def test_page_views_records_what_a_visitor_sees_as_a_page(
+    visit: Open, path: str, headers: dict[str, str]
+) -> None:
+    assert len(only(visit(path, headers, page_views=True))["page_views"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        pytest.param("/unchanged", {"Accept": "image/*"}, id="an image that the browser still has"),
+        pytest.param("/", BROWSER | {"X-Requested-With": "XMLHttpRequest"}, id="a fetch by jQuery over http"),
+        pytest.param(
+            "/", BROWSER | FETCH | {"X-Turbo-Request-Id": "1", "Turbo-Frame": "cart"}, id="a frame by Turbo"
+        ),
         pytest.param("/json", BROWSER, id="an answer that is no HTML"),
         pytest.param("/missing", BROWSER, id="a page that is not there"),
         pytest.param("/", {"Accept": "*/*"}, id="a client that does not ask for HTML"),
