@@ -172,10 +172,17 @@ class Lanes:
         else:
             gone = set(map(id, items))
             parcel.items = [item for item in parcel.items if id(item) not in gone]
-        self._uncount(items, parcel.key)
-        if not parcel.items:
-            self._failures.pop(parcel.key, None)
-            self._requeue(parcel.key, now, now)
+        key = parcel.key
+        self._uncount(items, key)
+        if parcel.items:
+            return
+        if self._failures:
+            self._failures.pop(key, None)
+        if self._lanes[key]:
+            self._requeue(key, now, now)
+        else:  # as nearly always
+            del self.out[key]
+            self._remove(key)
 
     def put_back(self, parcel: Parcel, now: float, at: float | None = None) -> None:
         """What is not settled returns to the head of its lane, until `at` (by default after a backoff)."""
@@ -275,11 +282,13 @@ class Lanes:
             mark.left += item.round < mark.round
 
     def _uncount(self, items: Sequence[Waiting], key: str) -> None:
-        self.entries -= len(items)
+        entries = len(items)
+        self.entries -= entries
         if self._late_keys and key in self._late_keys:
-            self.late_entries -= len(items)
+            self.late_entries -= entries
         for mark in self._marks:
-            mark.left -= sum([item.round < mark.round for item in items])
+            for item in items:
+                mark.left -= item.round < mark.round
 
     def _advance(self, now: float) -> None:
         """Finds out which lanes are due by now. A lane that has grown since it got its place gets a later one."""
@@ -338,8 +347,10 @@ class Lanes:
 
     def _remove(self, key: str) -> None:
         del self._lanes[key]
-        self._late_keys.discard(key)
-        self._failures.pop(key, None)
+        if self._late_keys:
+            self._late_keys.discard(key)
+        if self._failures:
+            self._failures.pop(key, None)
 
 
 def all_items(parcels: Iterable[Parcel]) -> list[Waiting]:

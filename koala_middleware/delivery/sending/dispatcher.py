@@ -434,7 +434,7 @@ class Dispatcher:
                 break
         if not claimed:
             return None
-        job = Job(claimed, gathered(batch_of(parcel.items) for parcel in claimed))
+        job = Job(claimed, [batch_of(parcel.items) for parcel in claimed])
         if job.is_bulk and bulk.offered is None:
             job.ask = bulk.asking = True
         return job
