@@ -113,6 +113,10 @@ def _see_the_end(process: _Process) -> None:
         finalize = getattr(sys.modules.get(f"{library}.util"), "Finalize", None)
         if finalize is not None and (parent is None or parent() is not None):
             finalize(None, close_all, exitpriority=100)
+    # A Celery child that is recycled (--max-tasks-per-child) leaves by os._exit, after this signal.
+    signals = sys.modules.get("celery.signals")
+    if signals is not None:
+        signals.worker_process_shutdown.connect(_close_with_the_worker, weak=False)
 
 
 def close_all(longest: float = math.inf) -> None:
@@ -122,6 +126,10 @@ def close_all(longest: float = math.inf) -> None:
     deadline = monotonic() + min(patience, longest)
     for dispatcher in dispatchers:
         dispatcher.close(min(dispatcher.shutdown_timeout, max(deadline - monotonic(), 0.0)), last=True)
+
+
+def _close_with_the_worker(**_: object) -> None:
+    close_all()
 
 
 def _threads_stand_still() -> bool:

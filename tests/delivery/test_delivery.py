@@ -236,6 +236,21 @@ def test_the_end_still_has_the_connection_that_was_kept(endpoint: Endpoint, run_
     assert endpoint.connections == 1
 
 
+def test_a_celery_child_that_is_recycled_sends_what_waits_before_it_leaves(
+    endpoint: Endpoint, run_python: RunPython
+) -> None:
+    """It ends by os._exit, so nothing of Python's own end runs."""
+    script = """
+        from celery import signals
+        delivery.put(batch("ada", 1))
+        signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
+        os._exit(0)
+    """
+    status, _, err = finished(run_python(script, flush_interval=60))
+    assert (status, err) == (0, "")
+    assert endpoint.taken == ["1"]
+
+
 @both
 @pytest.mark.parametrize("trouble", ["hang", "down", "500"])
 def test_the_end_takes_two_seconds_at_most_and_says_exactly_what_is_lost(
