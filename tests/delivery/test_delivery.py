@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from support.interrupting import every_step
 from support.profiling import just_as
+from support.stats import adds_up
 
 from koala_middleware.delivery import Delivery, DeliveryReport
 from koala_middleware.delivery import delivery as delivery_module
@@ -489,11 +490,6 @@ def test_a_handler_that_raises_at_any_step_of_a_put_costs_no_entry_that_others_h
 
 def close(delivery: Delivery) -> None:
     delivery.close(20)
-
-
-def adds_up(delivery: Delivery) -> bool:
-    stats = delivery.stats()
-    return stats.accepted == stats.delivered + stats.waiting + stats.refused + sum(stats.dropped.values())
 
 
 def held_back(endpoint: Endpoint) -> tuple[threading.Event, threading.Event]:

@@ -9,6 +9,7 @@ import gc
 from typing import TYPE_CHECKING
 
 import pytest
+from support import garbage
 from support.counting import functions_entered
 
 from koala_middleware.calls.context import KoalaContext
@@ -44,7 +45,7 @@ def test_nothing_of_an_exchange_is_left_to_the_garbage_collector(
     """Requests and responses that refer to each other in a cycle would stay in memory until it runs."""
     site.handler = lambda koala: koala.track("Seen") if tracks else None
     site.get(**cookie)
-    gc.collect()
+    garbage.from_here_on()
     gc.disable()
     try:
         for _ in range(100):

@@ -127,8 +127,3 @@ def durable_box(directory: Path, linger: float = 0.0, **settings: Any) -> Box:
 
 def ids_of(items: Sequence[Waiting]) -> list[str]:
     return [json.loads(item.body).get("message_id", "") for item in items]
-
-
-def adds_up(box: Box) -> bool:
-    stats = box.stats()
-    return stats.accepted == stats.delivered + stats.waiting + stats.refused + sum(stats.dropped.values())

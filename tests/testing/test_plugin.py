@@ -6,7 +6,10 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-OTHERS = ("anyio", "faker", "hypothesispytest", "schemathesis", "typeguard", "xdist")
+# Plugins that only this project's environment has: they take seconds to load.
+WITHOUT_OTHERS = (
+    "-p no:anyio -p no:faker -p no:hypothesispytest -p no:schemathesis -p no:typeguard -p no:xdist"
+)
 
 APP = """
     from koala_middleware.wsgi import KoalaMiddleware
@@ -23,10 +26,7 @@ APP = """
 
 @pytest.fixture(autouse=True)
 def user_suite(pytester: pytest.Pytester) -> None:
-    # Without the plugins that only this project's environment has: they take seconds to load.
-    pytester.makeini(
-        f"[pytest]\nfilterwarnings = error\naddopts = {' '.join(f'-p no:{name}' for name in OTHERS)}"
-    )
+    pytester.makeini(f"[pytest]\nfilterwarnings = error\naddopts = {WITHOUT_OTHERS}")
     pytester.makepyfile(app=APP)
 
 
@@ -175,7 +175,7 @@ def test_koala_collector_is_real_and_does_what_it_is_told(pytester: pytest.Pytes
 
 
 def test_a_suite_may_ask_for_delivery(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nkoala_delivery = on")
+    pytester.makeini(f"[pytest]\nkoala_delivery = on\naddopts = {WITHOUT_OTHERS}")
     pytester.makepyfile("""
         import os
         from koala_middleware import KoalaClient

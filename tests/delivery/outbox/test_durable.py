@@ -17,8 +17,9 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from support.boxes import Box, adds_up, durable_box
+from support.boxes import Box, durable_box
 from support.interrupting import every_step
+from support.stats import adds_up
 
 from koala_middleware.delivery import clock
 from koala_middleware.delivery.outbox import durable, inspection, log, segment
@@ -154,7 +155,9 @@ def test_a_torn_line_that_was_done_costs_no_other_entry(
 
 
 @pytest.mark.usefixtures("torn_after_delivery")
-def test_nor_does_it_spoil_the_count_of_what_is_deleted_by_hand(tmp_path: Path) -> None:
+def test_a_torn_line_that_was_done_does_not_spoil_the_count_of_what_is_deleted_by_hand(
+    tmp_path: Path,
+) -> None:
     assert inspection.delete_orphans(tmp_path / "outbox") == 2
 
 
@@ -209,7 +212,7 @@ def test_much_more_than_memory_holds_waits_on_disk_and_leaves_in_order(
     assert sum(files(tmp_path / "outbox").values()) == 0, "personal data stays on disk after its delivery"
 
 
-def test_nor_does_memory_fill_where_all_that_a_dead_process_left_is_of_one_who_is_here_again(
+def test_memory_does_not_fill_where_all_that_a_dead_process_left_is_of_one_visitor_who_is_back(
     box: MakeBox, batch: MakeBatch
 ) -> None:
     dead = box()
@@ -252,7 +255,7 @@ def test_who_speaks_right_after_a_restart_does_not_overtake_their_own_older_entr
     assert drain(heir) == ["first", "second", "third"]
 
 
-def test_nor_where_several_processes_died_and_any_of_them_may_have_had_theirs(
+def test_a_visitor_does_not_overtake_their_own_older_entries_of_several_dead_processes(
     box: MakeBox, batch: MakeBatch
 ) -> None:
     processes = [box() for _ in range(3)]
@@ -268,7 +271,7 @@ def test_nor_where_several_processes_died_and_any_of_them_may_have_had_theirs(
         assert taken.index(f"older-{number}") < taken.index(f"newer-{number}")
 
 
-def test_nor_who_speaks_while_the_dead_process_s_entries_are_more_than_memory_holds(
+def test_a_visitor_does_not_overtake_their_own_older_entries_beyond_what_memory_holds(
     box: MakeBox, batch: MakeBatch
 ) -> None:
     dead = box()
@@ -651,7 +654,7 @@ def test_an_outbox_that_nobody_closed_leaves_nothing_open_or_empty_once_it_is_co
     assert files(tmp_path / "outbox") == {}
 
 
-def test_and_what_waits_in_it_is_for_others_to_deliver(
+def test_what_waits_in_an_outbox_that_nobody_closed_is_for_others_to_deliver(
     batch: MakeBatch, box: MakeBox, made: list[Box]
 ) -> None:
     box().put(batch("ada", 1))
@@ -660,7 +663,7 @@ def test_and_what_waits_in_it_is_for_others_to_deliver(
     assert drain(box()) == ["1"]
 
 
-def test_but_in_a_forked_child_that_collects_it_the_files_stay_the_parents(
+def test_a_forked_child_that_collects_an_outbox_leaves_the_files_to_its_parent(
     run_python: Callable[..., subprocess.Popen[str]],
 ) -> None:
     tests = Path(__file__).parents[2]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.boxes import Box, adds_up, durable_box, ids_of, memory_box
+from support.boxes import Box, durable_box, ids_of, memory_box
+from support.stats import adds_up
 
 from koala_middleware.delivery.clock import monotonic
 from koala_middleware.delivery.schedule.items import Parcel

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.boxes import Box, adds_up, durable_box, memory_box
+from support.boxes import Box, durable_box, memory_box
+from support.stats import adds_up
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.clock import monotonic

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.collecting import KEY, Running, listening
 from support.examples import examples
+from support.stats import adds_up
 
 from koala_middleware.collector import create_app
 from koala_middleware.config.settings import KoalaConfig
@@ -54,11 +55,6 @@ def put_all(delivery: Delivery, batch: MakeBatch, people: int, *, entries: int =
 
 def ids(people: int, entries: int = 1) -> set[str]:
     return {f"{person}-{number}" for person in range(people) for number in range(entries)}
-
-
-def adds_up(delivery: Delivery) -> bool:
-    stats = delivery.stats()
-    return stats.accepted == stats.delivered + stats.waiting + stats.refused + sum(stats.dropped.values())
 
 
 class TestWhen:

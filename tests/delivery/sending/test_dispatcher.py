@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.stats import adds_up
 
 from koala_middleware.delivery import Delivery, DeliveryEvent
 from koala_middleware.delivery.outbox.inspection import refused_entries
@@ -36,11 +37,6 @@ def offered(request: pytest.FixtureRequest, endpoint: Endpoint) -> None:
 
 # Where many people wait it holds for endpoints that take bulk as it does for others.
 in_bulk_too = pytest.mark.usefixtures("offered")
-
-
-def adds_up(delivery: Delivery) -> bool:
-    stats = delivery.stats()
-    return stats.accepted == stats.delivered + stats.waiting + stats.refused + sum(stats.dropped.values())
 
 
 def test_a_batch_arrives_in_the_protocols_shape(
@@ -77,7 +73,7 @@ def test_a_visitor_who_is_idle_for_an_eightieth_of_the_flush_interval_is_not_wai
 def test_entries_of_a_visitor_who_goes_on_and_on_leave_when_the_flush_interval_is_over(
     endpoint: Endpoint, deliver: Deliver, batch: MakeBatch
 ) -> None:
-    """Each entry makes the wait a twentieth longer, but never longer than the interval."""
+    """Each entry makes the wait an eightieth of it longer, but never longer than the interval."""
     delivery = deliver(flush_interval=1)
     began = time.monotonic()
     for number in count():

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 import urllib3
+from support import garbage
 from support.listener import serving
 
 from koala_middleware.config.settings import KoalaConfig
@@ -20,7 +21,7 @@ MakeBatch = Callable[..., Batch]
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    gc.collect()
+    garbage.from_here_on()
     gc.disable()
     yield
     gc.enable()
