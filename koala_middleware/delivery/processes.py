@@ -55,7 +55,8 @@ _of_parents: list[Dispatcher] = []
 def prepare(config: KoalaConfig) -> None:
     """Loads what delivers while the app starts, so that no request has to share the time it takes; nor does who
     only imports the package: half of its import was this."""
-    from koala_middleware.delivery.sending import dispatcher  # noqa: F401, PLC0415  (see above)
+    from koala_middleware.delivery.outbox import choosing as outboxes  # noqa: F401, PLC0415  (see above)
+    from koala_middleware.delivery.sending import dispatcher  # noqa: F401, PLC0415
     from koala_middleware.delivery.transports import choosing  # noqa: PLC0415  (see above)
 
     if config.delivery != "relay":

@@ -511,6 +511,20 @@ def test_importing_delivery_loads_no_http_client(run_python: RunPython) -> None:
     assert (status, out, err) == (0, "set()\n", "")
 
 
+@pytest.mark.parametrize("outbox", [None, "outbox"])
+def test_the_first_entry_loads_nothing_that_its_request_would_wait_for(
+    run_python: RunPython, outbox: str | None
+) -> None:
+    script = """
+        before = {*sys.modules}
+        delivery.put(batch("ada", 1))
+        print(sorted(name for name in {*sys.modules} - before if name.startswith("koala_middleware")), flush=True)
+        os._exit(0)
+    """
+    status, out, err = finished(run_python(script, outbox=outbox))
+    assert (status, out, err) == (0, "[]\n", "")
+
+
 def test_the_pid_is_checked_even_where_no_fork_hook_ran(
     endpoint: Endpoint, deliver: Deliver, batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
