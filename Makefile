@@ -67,7 +67,7 @@ $(VENV)/docs $(VENV)/dist: $(VENV)/%: $(VENV)/pyvenv.cfg pyproject.toml
 pictures: $(VENV)/ready
 	$(BIN)/python site/pictures.py
 
-# What a request, an event and a whole site pay, beside peers: about ten minutes, written to benchmarks/RESULTS.md.
+# What a request, an event and a whole site pay, beside peers: about 25 minutes, written to benchmarks/RESULTS.md.
 # Wants a machine that does nothing else, wrk and valgrind. One part: make bench PART=delivery
 bench: $(VENV)/ready
 	$(INSTALL) --editable '.[flask,django,fastapi,curl]' --group bench

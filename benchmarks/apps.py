@@ -1,10 +1,11 @@
-"""Whole sites under `wrk`, every request tracking: how much slower they are than without us.
+"""Whole sites under `wrk`, every request recorded: how much slower they are than without.
 
-    python -m benchmarks.apps [--rounds 5] [--seconds 3] [SITE ...]
+    python -m benchmarks.apps [--starts 3] [--rounds 5] [--seconds 3] [SITE ...]
 
-Each site runs four times at once: without us, and with us while the collector is healthy, slow (a second for each
-answer) or dead. They take turns under the same load, and those that are not asked are stopped meanwhile, so that
-what one has still to deliver costs no other anything.
+Each site runs several times at once: with nothing, with us while the collector is healthy, slow (a second for each
+answer) or dead, and with each peer. They take turns under the same load, and those that are not asked are stopped
+meanwhile, so that what one has still to deliver costs no other anything. Processes of the same code differ by a
+third, so all of them are started anew several times.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ BIN = Path(sys.executable).parent
 CONNECTIONS = 8
 DEAD = "http://127.0.0.1:9"
 COLLECTORS = ("healthy", "slow", "dead")
+PEERS = ("segment", "posthog", "sentry")
 _UVICORN = (str(BIN / "uvicorn"), "--factory", "--log-level", "error", "--no-access-log")
 _GUNICORN = (str(BIN / "gunicorn"), "--threads", "4", "--log-level", "error", "--no-control-socket")
 SITES = {
@@ -52,10 +54,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Ratio:
-    """With us to without us: the median of all rounds' ratios, each of two runs of one round.
+    """With to without: the median of all rounds' ratios, each of two runs of one round.
 
     Attributes:
-        cpu_without: What a request costs without us, in microseconds of CPU time.
+        cpu_without: What a request costs without, in microseconds of CPU time.
     """
 
     cpu_without: float
@@ -94,25 +96,39 @@ def _await(port: int) -> None:
 
 
 @contextmanager
-def standing(site: str, states: tuple[str, ...] = COLLECTORS, **environment: str) -> Iterator[Sites]:
-    """The site "without" us, and with us for each state of the collector."""
+def standing(site: str, variants: tuple[str, ...] = COLLECTORS, **environment: str) -> Iterator[Sites]:
+    """The site "without" anything, with us for each state of the collector, and with each peer."""
     with ExitStack() as stack:
         urls = {"dead": DEAD, "healthy": stack.enter_context(endpoint())}
         urls["slow"] = stack.enter_context(endpoint("--delay", "1"))
         sites = {"without": stack.enter_context(serving(SITES[site], **environment))}
-        for state in states:
-            koala = {"KOALA_PUBLIC_API_KEY": "pk_bench", "KOALA_ENDPOINT": urls[state]}
-            sites[state] = stack.enter_context(serving(SITES[site], **koala, **environment))
+        for variant in variants:
+            sites[variant] = stack.enter_context(
+                serving(SITES[site], **environment, **_recording(variant, urls))
+            )
         yield sites
 
 
-def compared(site: str, rounds: int, seconds: float, *, bare: bool = False) -> dict[str, Ratio]:
-    """By the collector's state."""
+def _recording(variant: str, urls: dict[str, str]) -> dict[str, str]:
+    """The environment of a site with a peer, or with us and a collector in this state."""
+    if variant in PEERS:
+        return {"BENCH_TRACKER": variant, "BENCH_ENDPOINT": urls["healthy"]}
+    koala = {"KOALA_PUBLIC_API_KEY": "pk_bench", "KOALA_ENDPOINT": urls[variant]}
+    return {"BENCH_TRACKER": "koala", **koala}
+
+
+def compared(
+    site: str, rounds: int, seconds: float, *, starts: int = 1, bare: bool = False
+) -> dict[str, Ratio]:
+    """By the collector's state or the peer's name."""
     environment = {"BENCH_BARE": "1"} if bare else {}
-    states = COLLECTORS[:1] if bare else COLLECTORS
-    with standing(site, states, **environment) as sites:
-        runs = _interleaved(sites, rounds, seconds)
-    return {state: _ratio(runs[state], runs["without"]) for state in states}
+    variants = (*(COLLECTORS[:1] if bare else COLLECTORS), *PEERS)
+    runs: dict[str, list[Load]] = {name: [] for name in ("without", *variants)}
+    for _ in range(starts):
+        with standing(site, variants, **environment) as sites:
+            for name, found in _interleaved(sites, rounds, seconds).items():
+                runs[name] += found
+    return {variant: _ratio(runs[variant], runs["without"]) for variant in variants}
 
 
 def _interleaved(sites: Sites, rounds: int, seconds: float) -> dict[str, list[Load]]:
@@ -172,16 +188,18 @@ def _ratio(ours: list[Load], without: list[Load]) -> Ratio:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sites", nargs="*", help=f"of {', '.join(SITES)}; all if none is named")
+    parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
     arguments = parser.parse_args()
     for site in arguments.sites or SITES:
         for bare in (False, True):
             what = "nothing but a word" if bare else "a page"
-            for state, ratio in compared(site, arguments.rounds, arguments.seconds, bare=bare).items():
+            found = compared(site, arguments.rounds, arguments.seconds, starts=arguments.starts, bare=bare)
+            for variant, ratio in found.items():
                 print(
-                    f"{site}, {what}, collector {state}: CPU {ratio.cpu:.2f}, requests/s {ratio.rate:.2f}, "
-                    f"median {ratio.median:.2f}, p99 {ratio.p99:.2f} of without us",
+                    f"{site}, {what}, {variant}: CPU {ratio.cpu:.2f}, requests/s {ratio.rate:.2f}, "
+                    f"median {ratio.median:.2f}, p99 {ratio.p99:.2f} of without",
                     flush=True,
                 )
 

@@ -1,25 +1,31 @@
 """The sites that are put under load: one page, made by reading rows and filling a template, in three frameworks.
 
-With Koala where the environment has a key, and then every request tracks. Each site is made by a function, which
-the servers call: `uvicorn --factory benchmarks.sites:fastapi_site`, `gunicorn 'benchmarks.sites:flask_site()'`.
+BENCH_TRACKER names what every request is recorded with: koala, segment, posthog or sentry (which records requests by
+itself), at BENCH_ENDPOINT; without it nothing is. Each site is made by a function, which the servers call:
+`uvicorn --factory benchmarks.sites:fastapi_site`, `gunicorn 'benchmarks.sites:flask_site()'`.
 """
 
 import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from jinja2 import Template
 
 SHELVES = ("tools", "garden", "paint", "lamps", "doors")  # on the page: a query and a table each
 ROWS = 40  # of each
-KOALA = "KOALA_PUBLIC_API_KEY" in os.environ
+TRACKER = os.environ.get("BENCH_TRACKER")
+KOALA = TRACKER == "koala"
+ENDPOINT = os.environ.get("BENCH_ENDPOINT", "")
 BARE = "BENCH_BARE" in os.environ  # nothing but a word: the least that an app can do
 PAGE = Template(
     "<title>Shop</title>{% for shelf, rows in shelves %}<h2>{{ shelf }}</h2><table>{% for name, price in rows %}"
     "<tr><td>{{ name | e }}</td><td>{{ '%0.2f' | format(price) }}</td></tr>{% endfor %}</table>{% endfor %}",
 )
+EVENT = "Viewed Shelf"
 PROPERTIES = {"shelves": len(SHELVES), "rows": ROWS}
+Record = Callable[[Any, str], object]  # from the request and the visitor's id
 _own = threading.local()
 
 
@@ -48,16 +54,47 @@ def _database() -> sqlite3.Connection:
     return _own.database  # type: ignore[no-any-return]  # a thread's own attributes have no types
 
 
+def _segment() -> Record:
+    from segment.analytics.client import Client
+
+    client = Client("key", host=ENDPOINT)
+    return lambda _request, visitor: client.track(visitor, EVENT, dict(PROPERTIES))
+
+
+def _posthog() -> Record:
+    from posthog import Posthog
+
+    client = Posthog("phc_key", host=ENDPOINT)
+    return lambda _request, visitor: client.capture(EVENT, distinct_id=visitor, properties=dict(PROPERTIES))
+
+
+def _sentry() -> Record:
+    """One transaction for each request, by its own integration of the framework."""
+    import sentry_sdk
+
+    sentry_sdk.init(ENDPOINT.replace("http://", "http://key@") + "/1", traces_sample_rate=1.0)
+    return lambda _request, _visitor: None
+
+
+RECORDERS: dict[str | None, Callable[[], Record]] = {
+    None: lambda: lambda _request, _visitor: None,
+    "koala": lambda: lambda request, _visitor: request.koala.track(EVENT, PROPERTIES),
+    "segment": _segment,
+    "posthog": _posthog,
+    "sentry": _sentry,
+}
+
+
 def fastapi_site() -> Any:
     from fastapi import FastAPI, Request
     from fastapi.responses import HTMLResponse
 
+    record = RECORDERS[TRACKER]()  # sentry patches what is made after it
     app = FastAPI()
 
     @app.get("/", response_class=HTMLResponse)
     async def shelf(request: Request) -> str:
-        if KOALA:
-            request.koala.track("Viewed Shelf", PROPERTIES)  # type: ignore[attr-defined]  # ours
+        record(request, request.cookies["ko_id"])
         return page()
 
     if KOALA:
@@ -70,12 +107,12 @@ def fastapi_site() -> Any:
 def flask_site() -> Any:
     from flask import Flask, request
 
+    record = RECORDERS[TRACKER]()
     app = Flask(__name__)
 
     @app.get("/")
     def shelf() -> str:
-        if KOALA:
-            request.koala.track("Viewed Shelf", PROPERTIES)  # type: ignore[attr-defined]  # ours
+        record(request, request.cookies["ko_id"])
         return page()
 
     if KOALA:
@@ -92,9 +129,10 @@ def django_site() -> Any:
     from django.http import HttpResponse
     from django.urls import path
 
+    record = RECORDERS[TRACKER]()
+
     def shelf(request: Any) -> HttpResponse:
-        if KOALA:
-            request.koala.track("Viewed Shelf", PROPERTIES)
+        record(request, request.COOKIES["ko_id"])
         return HttpResponse(page())
 
     settings.configure(
