@@ -81,7 +81,10 @@ def _koala(request: Request) -> KoalaContext:
     """
     context = context_of(request.environ)
     if context is None:
-        raise KoalaNotInstalledError("Koala(app), and let the request come through app.wsgi_app")
+        raise KoalaNotInstalledError(
+            "Koala(app), and let the request come through app.wsgi_app. Those of Flask-SocketIO do "
+            "if SocketIO(app) is made before Koala(app)"
+        )
     return context
 
 

@@ -79,7 +79,7 @@ def test_a_company_takes_an_instance_too() -> None:
     assert session._context._take()[0].name == "Signed Up"
 
 
-def test_what_is_changed_after_the_call_does_not_change_what_was_said() -> None:
+def test_later_changes_of_an_argument_do_not_show_in_what_was_recorded() -> None:
     event = SignedUp(plan="pro", tags=["new"])
     call = said(event)
     event.tags.append("changed")
@@ -145,7 +145,7 @@ def test_in_development_a_fault_raises_at_the_call_and_shows_no_value(
 
 
 @pytest.mark.parametrize(("arguments", "fault"), FAULTS)
-def test_in_production_the_event_is_sent_and_the_fault_is_said_once_and_counted(
+def test_in_production_the_event_is_sent_and_the_fault_is_logged_once_and_counted(
     arguments: tuple[Any, ...], fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = KoalaClient(public_api_key="pk_1", delivery="off")
@@ -159,7 +159,7 @@ def test_in_production_the_event_is_sent_and_the_fault_is_said_once_and_counted(
     assert "secret@example.com" not in caplog.text
 
 
-def test_a_name_that_nobody_declares_raises_in_development_and_says_which_was_meant() -> None:
+def test_an_undeclared_name_raises_in_development_and_suggests_another() -> None:
     with pytest.raises(ValueError, match='declares the event "Singed Up"; did you mean "Signed Up"'):
         said("Singed Up")
 
@@ -201,7 +201,7 @@ def test_one_name_is_declared_by_one_class() -> None:
             pass
 
 
-def test_the_decorators_order_is_said() -> None:
+def test_decorators_in_the_wrong_order_raise_with_the_right_order() -> None:
     with pytest.raises(TypeError, match="goes above @dataclass"):
 
         @dataclass

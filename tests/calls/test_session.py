@@ -1,4 +1,4 @@
-"""`client.person` and `client.account`: contexts without a request, as `with` and as `async with`."""
+"""`client.person` and `client.account`: contexts outside requests, as `with` and as `async with`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bodies(client: KoalaClient, endpoint: JsonEndpoint) -> list[tuple[str, Any]]
     return [(asked.path, asked.body) for asked in endpoint.asked]
 
 
-def test_what_is_said_of_a_person_is_sent_when_the_block_ends(endpoint: JsonEndpoint) -> None:
+def test_a_persons_calls_are_sent_when_the_block_ends(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
     with client.person(email="ada@example.com") as person:
         assert koala.email == "ada@example.com"
@@ -95,7 +95,7 @@ def test_inline_delivery_does_not_hold_up_the_event_loop(endpoint: JsonEndpoint)
     assert len(endpoint.asked) == 1
 
 
-def test_what_was_said_before_an_exception_is_sent(endpoint: JsonEndpoint) -> None:
+def test_calls_before_an_exception_are_sent(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
 
     def job() -> None:
@@ -156,9 +156,7 @@ def test_a_block_ended_in_another_task_than_it_began_in_is_no_error(endpoint: Js
 
 
 @pytest.mark.parametrize("level", ["full", "anonymous"])
-def test_what_a_thread_still_says_after_the_block_goes_out_at_once(
-    endpoint: JsonEndpoint, level: Consent
-) -> None:
+def test_a_call_by_a_thread_after_the_block_leaves_at_once(endpoint: JsonEndpoint, level: Consent) -> None:
     client = endpoint.client()
     with client.person(profile_id="p-1", email="ada@example.com") as person:
         person.consent(level)
@@ -170,7 +168,7 @@ def test_what_a_thread_still_says_after_the_block_goes_out_at_once(
     assert body.get("email") == (None if level == "anonymous" else "ada@example.com")
 
 
-def test_what_a_thread_says_just_as_the_block_ends_goes_out_at_once(endpoint: JsonEndpoint) -> None:
+def test_a_call_by_a_thread_just_as_the_block_ends_leaves_at_once(endpoint: JsonEndpoint) -> None:
     client = endpoint.client()
     with (
         just_as(KoalaContext._end, lambda: person.track("Report Written")),

@@ -1,4 +1,4 @@
-"""What was said in a context is taken once, whoever takes it."""
+"""A context's calls are taken once, however many threads take them."""
 
 from __future__ import annotations
 

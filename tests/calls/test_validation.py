@@ -1,4 +1,4 @@
-"""Wrong calls raise at the call and say what to write instead; bad data never raises, is said once and counted."""
+"""Wrong calls raise and say what to write instead; bad data never raises, is logged once and counted."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_wrong_call_raises_and_takes_nothing_down(
         ({"email": ADA, "traits": []}, TypeError, "identify() takes a mapping or None as traits, not list"),
     ],
 )
-def test_a_wrong_person_is_said_at_the_call_not_at_the_blocks_begin(
+def test_a_wrong_person_raises_at_the_call_rather_than_at_the_block(
     client: KoalaClient, keywords: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as raised:
@@ -129,7 +129,7 @@ def test_a_wrong_person_is_said_at_the_call_not_at_the_blocks_begin(
 
 @pytest.mark.parametrize("call", ["flush", "close"])
 @pytest.mark.parametrize("timeout", ["5", [5]])
-def test_a_timeout_that_is_no_number_is_said_whether_or_not_anything_waits(
+def test_a_timeout_that_is_not_a_number_raises_whether_or_not_anything_waits(
     client: KoalaClient, call: str, timeout: object
 ) -> None:
     with pytest.raises(TypeError) as raised:
@@ -143,7 +143,7 @@ NO_EMAILS = ["not an email", "ada@", "@example.com", "a@b@c", "Ada <ada@example.
 
 
 @pytest.mark.parametrize("email", [*NO_EMAILS, 7, b"ada@example.com", ["ada@example.com"]])
-def test_an_email_that_is_none_is_left_out_and_its_traits_are_sent(client: KoalaClient, email: Any) -> None:
+def test_an_invalid_email_is_ignored_and_its_traits_are_sent(client: KoalaClient, email: Any) -> None:
     assert identified(client, {"email": email, "plan": "pro"}) == (None, {"plan": "pro"})
 
 
@@ -154,7 +154,9 @@ def test_an_invalid_email_as_the_first_argument_is_left_out_and_its_traits_are_s
     assert identified(client, email, {"plan": "pro"}) == (None, {"plan": "pro"})
 
 
-def test_it_is_said_once_counted_and_not_shown(client: KoalaClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_email_is_logged_once_counted_and_not_shown(
+    client: KoalaClient, caplog: pytest.LogCaptureFixture
+) -> None:
     for email in ("ada at example", {"nested": "ada"}, 7):
         identified(client, {"email": email, "plan": "pro"})
 
@@ -164,7 +166,7 @@ def test_it_is_said_once_counted_and_not_shown(client: KoalaClient, caplog: pyte
     assert list(client._pipeline.log.counts.values()) == [3]
 
 
-def test_a_person_with_an_email_that_is_none_is_the_profile_alone(
+def test_a_person_with_an_invalid_email_is_the_profile_alone(
     client: KoalaClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     context = client.person(profile_id="an-id", email="ada at example")._context
@@ -241,7 +243,7 @@ def test_turned_off_wrong_calls_still_raise_and_right_ones_do_nothing() -> None:
         context.track(7)  # type: ignore[call-overload]  # the wrong call
 
 
-def test_an_identify_that_says_nothing_is_said_in_the_log(
+def test_an_identify_without_email_and_traits_is_logged(
     client: KoalaClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert identified(client) == (None, None)
@@ -250,6 +252,6 @@ def test_an_identify_that_says_nothing_is_said_in_the_log(
     assert caplog.text.count("identify() was given neither an email nor traits") == 1
 
 
-def test_a_forgotten_with_says_what_to_write(client: KoalaClient) -> None:
+def test_a_forgotten_with_raises_with_the_line_to_write(client: KoalaClient) -> None:
     with pytest.raises(AttributeError, match=r"with client\.person\(…\) as koala: koala\.track\(…\)"):
         client.person(email=ADA).track("Paid")

@@ -250,7 +250,7 @@ def test_a_client_that_went_away_is_the_apps_to_see(koala_collector: Collector) 
     koala_collector.wait_for(1)
 
 
-def test_a_cancelled_request_still_hands_over_what_was_said(koala_collector: Collector) -> None:
+def test_a_cancelled_request_still_hands_over_its_calls(koala_collector: Collector) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scope["koala"].track("Began")
         await asyncio.Event().wait()

@@ -53,7 +53,7 @@ def test_a_response_that_is_the_visitors_own_carries_the_cookie(site: Site, said
     assert "private" in ", ".join(answer.all("Cache-Control")) or "no-store" in said or "no-cache" in said
 
 
-def test_a_response_that_says_nothing_of_caches_becomes_private_with_its_cookie(site: Site) -> None:
+def test_a_response_without_cache_headers_becomes_private_with_its_cookie(site: Site) -> None:
     assert site.get("/").all("Cache-Control") == ["private"]
     assert site.get("/", cookie=f"ko_id={ADA}").all("Cache-Control") == []
 
@@ -70,7 +70,7 @@ def test_every_final_response_may_carry_the_cookie(site: Site, status: int) -> N
     assert ko_id(site.reply(status=status, body="", headers=[("Location", "/")]))
 
 
-def test_a_confirmed_copy_in_a_cache_carries_none(site: Site) -> None:
+def test_a_confirmed_copy_in_a_cache_carries_no_cookie(site: Site) -> None:
     assert ko_id(site.reply(status=304, body="")) is None
 
 
@@ -201,7 +201,9 @@ def test_the_rule_may_be_async_where_the_app_is(site: Site, koala_collector: Col
 
 
 @pytest.mark.koala(consent="consent_that_raises")
-def test_a_rule_that_raises_counts_as_none_and_is_said_once(site: Site, koala_collector: Collector) -> None:
+def test_a_consent_function_that_raises_counts_as_none_and_is_logged_once(
+    site: Site, koala_collector: Collector
+) -> None:
     answers = [site.post("/signup") for _ in range(2)]
 
     site.drained()

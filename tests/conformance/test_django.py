@@ -125,7 +125,7 @@ def test_a_malformed_setting_is_an_error_with_the_way_out() -> None:
     assert "KOALA_COOKIE_DOMAIN" in hint
 
 
-def test_a_missing_key_is_said_whole_before_the_way_out() -> None:
+def test_a_missing_key_is_an_error_with_a_hint() -> None:
     [(_, said, hint)] = messages(MIDDLEWARE=INSTALLED)
 
     assert said == (
@@ -172,7 +172,7 @@ def test_the_template_tag_is_nothing_where_koala_is_off() -> None:
 # A view that does not come to its end
 
 
-def test_what_a_view_has_said_before_its_worker_is_stopped_goes_out(koala_events: RecordedBatches) -> None:
+def test_calls_of_a_view_before_its_worker_is_stopped_are_sent(koala_events: RecordedBatches) -> None:
     """As a server's timeout does it, by an exception that is nobody's to answer."""
 
     def stopped(request: KoalaRequest) -> HttpResponse:
@@ -187,7 +187,7 @@ def test_what_a_view_has_said_before_its_worker_is_stopped_goes_out(koala_events
     koala_events.assert_tracked("Began")
 
 
-def test_what_an_async_view_has_said_before_its_client_leaves_goes_out(koala_events: RecordedBatches) -> None:
+def test_calls_of_an_async_view_before_its_client_leaves_are_sent(koala_events: RecordedBatches) -> None:
     """Django's ASGI handler cancels it then."""
 
     async def cancelled(request: KoalaRequest) -> HttpResponse:
@@ -309,7 +309,7 @@ def test_the_500_page_has_the_proxy(is_async: bool, koala_events: RecordedBatche
     koala_events.assert_tracked("Saw Error Page", profile_id=ADA)
 
 
-def test_a_users_test_of_a_view_finds_what_it_said(koala_events: RecordedBatches) -> None:
+def test_a_users_test_of_a_view_finds_what_it_recorded(koala_events: RecordedBatches) -> None:
     def sign_up(request: KoalaRequest) -> HttpResponse:
         request.koala.identify("ada@example.com")
         request.koala.track("Signed Up")
@@ -364,7 +364,7 @@ async def adas_browser_asks() -> str:
 
 
 @pytest.mark.parametrize("awaits", [True, False], ids=["auser", "nobody asked"])
-def test_who_the_app_has_awaited_is_identified(awaits: bool, koala_events: RecordedBatches) -> None:
+def test_a_user_that_the_app_has_awaited_is_identified(awaits: bool, koala_events: RecordedBatches) -> None:
     async def view(request: HttpRequest) -> HttpResponse:
         email = (await request.auser()).email if awaits else ""  # type: ignore[union-attr]  # Ada has one
         return HttpResponse(email)
@@ -396,7 +396,7 @@ async def signs_in_async(request: HttpRequest) -> HttpResponse:
 
 
 @pytest.mark.parametrize("view", [signs_in, signs_in_async], ids=["login", "alogin"])
-def test_who_signs_in_over_anothers_session_is_who_is_identified(
+def test_a_user_who_signs_in_over_anothers_session_is_identified(
     view: Any, koala_events: RecordedBatches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(User, "save", lambda *_, **__: None)  # of the last login: there is no table
@@ -420,7 +420,7 @@ async def signs_out_async(request: HttpRequest) -> HttpResponse:
 
 
 @pytest.mark.parametrize("view", [signs_out, signs_out_async], ids=["logout", "alogout"])
-def test_who_has_signed_out_is_not_identified(view: Any, koala_events: RecordedBatches) -> None:
+def test_a_user_who_has_signed_out_is_not_identified(view: Any, koala_events: RecordedBatches) -> None:
     with site_of(view, **SIGN_IN):
         asyncio.run(adas_browser_asks())
 
@@ -440,7 +440,7 @@ async def orders_async(request: KoalaRequest) -> HttpResponse:
 
 
 @pytest.mark.parametrize("view", [orders, orders_async], ids=["sync", "async"])
-def test_an_event_on_commit_is_said_at_once_where_there_is_no_transaction_and_asks_no_database(
+def test_an_event_on_commit_is_recorded_at_once_without_a_transaction_and_asks_no_database(
     view: Any, koala_events: RecordedBatches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connections.settings["default"], "NAME", "/no/such/folder/db.sqlite3")
@@ -451,7 +451,7 @@ def test_an_event_on_commit_is_said_at_once_where_there_is_no_transaction_and_as
     koala_events.assert_tracked("Ordered", profile_id=ADA)
 
 
-def test_an_event_on_commit_is_said_at_once_where_the_app_commits_by_itself(
+def test_an_event_on_commit_is_recorded_at_once_where_the_app_commits_by_itself(
     koala_events: RecordedBatches,
 ) -> None:
     """Django tells nobody of such a commit."""
@@ -530,7 +530,7 @@ def speaking(request: KoalaRequest) -> HttpResponse:
     return HttpResponse("hello")
 
 
-def test_what_was_said_goes_out_though_a_middleware_outside_answers_instead(
+def test_calls_are_sent_though_an_outer_middleware_answers_instead(
     koala_events: RecordedBatches,
 ) -> None:
     with site_of(speaking, MIDDLEWARE=[f"{__name__}.Substitute", *INSTALLED]):
@@ -558,7 +558,7 @@ def test_the_middleware_of_asgi_or_wsgi_apps_is_an_error_that_names_djangos(door
     )
 
 
-def test_a_request_that_did_not_pass_the_middleware_says_what_to_do() -> None:
+def test_a_request_that_did_not_pass_the_middleware_raises_with_a_hint() -> None:
     with override_settings(KOALA_PUBLIC_API_KEY="pk_test"):
         KoalaMiddleware(lambda _: HttpResponse())
     request = RequestFactory().get("/")

@@ -1,4 +1,4 @@
-"""With a durable outbox, whoever has seen an answer can rely on it: what was said is on disk before that byte."""
+"""With a durable outbox, calls are on disk before the client sees a byte of the response."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def _over_asgi(app: Any, path: str, seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda it: it.name)
-def test_what_a_handler_said_is_on_disk_before_a_byte_of_the_body_goes_out(
+def test_the_calls_of_a_handler_are_on_disk_before_a_byte_of_the_body_is_sent(
     framework: Framework, tmp_path: Path
 ) -> None:
     settings = {"public_api_key": "pk_test", "outbox": str(tmp_path), "delivery": "relay"}
@@ -68,7 +68,7 @@ def test_what_a_handler_said_is_on_disk_before_a_byte_of_the_body_goes_out(
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda it: it.name)
-def test_what_a_stream_says_is_on_disk_before_the_part_that_follows_it_goes_out(
+def test_the_calls_of_a_stream_are_on_disk_before_the_next_chunk_is_sent(
     framework: Framework, tmp_path: Path
 ) -> None:
     settings = {"public_api_key": "pk_test", "outbox": str(tmp_path), "delivery": "relay"}

@@ -71,7 +71,7 @@ def test_twice_in_one_app_is_once(koala_events: RecordedBatches) -> None:
     assert names(koala_events) == ["Seen"]
 
 
-def test_a_second_koala_with_other_settings_says_which_ones_differ() -> None:
+def test_a_second_koala_with_other_settings_raises_and_names_them() -> None:
     app = create_app(KOALA_COOKIE_DOMAIN="example.com", KOALA_SECRET_API_KEY="sk_first")
 
     with pytest.raises(RuntimeError) as raised:

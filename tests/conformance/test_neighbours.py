@@ -80,7 +80,7 @@ def sentry() -> Iterator[None]:
 
 @pytest.mark.parametrize("inside", [True, False], ids=["inside", "outside"])
 @pytest.mark.parametrize("neighbour", NEIGHBOURS)
-def test_an_asgi_site_says_and_sets_the_same_beside_it(
+def test_an_asgi_site_records_and_sets_the_same_beside_it(
     neighbour: str, inside: bool, koala_events: RecordedBatches
 ) -> None:
     pair = [NEIGHBOURS[neighbour], KOALA] if inside else [KOALA, NEIGHBOURS[neighbour]]
@@ -120,7 +120,7 @@ WSGI_NEIGHBOURS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("inside", [True, False], ids=["inside", "outside"])
 @pytest.mark.parametrize("neighbour", WSGI_NEIGHBOURS)
-def test_a_wsgi_site_says_and_sets_the_same_beside_it(
+def test_a_wsgi_site_records_and_sets_the_same_beside_it(
     neighbour: str, inside: bool, koala_events: RecordedBatches
 ) -> None:
     beside = WSGI_NEIGHBOURS[neighbour]
@@ -136,7 +136,7 @@ def test_a_wsgi_site_says_and_sets_the_same_beside_it(
     koala_events.assert_tracked("Seen", same=True)
 
 
-def test_a_compressed_page_is_as_long_as_it_says(koala_events: RecordedBatches) -> None:
+def test_a_compressed_page_has_the_length_that_it_names(koala_events: RecordedBatches) -> None:
     middleware = [KOALA, NEIGHBOURS["GZip"]]
     client = TestClient(Starlette(routes=[Route("/", page)], middleware=middleware))
 

@@ -73,7 +73,7 @@ def test_the_second_page_sets_no_cookie_and_is_the_same_visitor(
     assert len(koala_collector.events.tracked) == 2
 
 
-def test_handlers_see_who_it_is(site: Site) -> None:
+def test_handlers_see_the_visitors_id(site: Site) -> None:
     known = json.loads(site.get("/who-am-i", cookie=f"ko_id={ADA}").body)
     new = site.get("/who-am-i")
 
@@ -120,7 +120,7 @@ def test_the_proxy_is_the_requests_context(site: Site, koala_collector: Collecto
     koala_collector.events.assert_tracked("Far Away", profile_id=ADA, same=True)
 
 
-def test_what_a_stream_says_while_it_is_made_arrives(site: Site, koala_collector: Collector) -> None:
+def test_calls_in_a_stream_arrive(site: Site, koala_collector: Collector) -> None:
     answer = site.get("/stream", cookie=f"ko_id={ADA}")
 
     site.drained()
@@ -129,9 +129,7 @@ def test_what_a_stream_says_while_it_is_made_arrives(site: Site, koala_collector
 
 
 @pytest.mark.only(background=True)
-def test_what_a_background_task_says_after_the_response_arrives(
-    site: Site, koala_collector: Collector
-) -> None:
+def test_calls_of_a_background_task_after_the_response_arrive(site: Site, koala_collector: Collector) -> None:
     answer = site.post("/after", cookie=f"ko_id={ADA}")
 
     koala_collector.wait_for(lambda collector: len(collector.events.tracked) == 2)
@@ -175,7 +173,7 @@ def test_a_collector_that_does_not_answer_holds_up_nobody(site: Site, koala_coll
     koala_collector.wait_for(lambda collector: len(collector.events.tracked) >= 3)
 
 
-def test_a_dead_collector_changes_nothing_and_is_said_once(site: Site, koala_collector: Collector) -> None:
+def test_a_dead_collector_changes_nothing_and_is_logged_once(site: Site, koala_collector: Collector) -> None:
     koala_collector.die()
 
     answers = [site.post("/login", cookie=f"ko_id={ADA}") for _ in range(2)]

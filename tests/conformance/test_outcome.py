@@ -1,4 +1,4 @@
-"""What becomes of what was said, by how the exchange ends and who is signed in."""
+"""What becomes of recorded calls, by how the exchange ends and who is signed in."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GRACE = "7d444840-9dc0-41d1-b245-5ffdce74fad2"
 
 
 @pytest.mark.koala(on_error="drop")
-def test_what_was_said_in_a_failed_exchange_may_be_dropped(site: Site, koala_collector: Collector) -> None:
+def test_the_calls_of_a_failed_exchange_may_be_dropped(site: Site, koala_collector: Collector) -> None:
     site.get("/fail", cookie=f"ko_id={ADA}")
     site.reply("/as-told-and-tracked", status=503, cookie=f"ko_id={ADA}")
     site.get("/pricing", cookie=f"ko_id={ADA}")
@@ -54,7 +54,7 @@ def test_what_was_said_in_a_failed_exchange_may_be_dropped(site: Site, koala_col
 
 
 @pytest.mark.koala(on_error="tag")
-def test_what_was_said_in_a_failed_exchange_may_be_sent_with_its_status(
+def test_the_calls_of_a_failed_exchange_may_be_sent_with_its_status(
     site: Site, koala_collector: Collector
 ) -> None:
     site.reply("/as-told-and-tracked", status=503, cookie=f"ko_id={ADA}")
@@ -144,7 +144,7 @@ SITES = pytest.mark.parametrize("build", [starlette_site, flask_site, django_sit
 
 
 @SITES
-def test_who_is_signed_in_is_identified_once_for_each_profile(
+def test_a_signed_in_user_is_identified_once_for_each_profile(
     build: Any, koala_events: RecordedBatches
 ) -> None:
     ask = build(User("ada@example.com"))
@@ -164,7 +164,7 @@ def test_nobody_is_identified_where_nobody_is_signed_in(build: Any, koala_events
 
 
 @SITES
-def test_who_logs_out_is_not_the_visitor_that_begins(build: Any, koala_events: RecordedBatches) -> None:
+def test_a_user_who_logs_out_is_not_the_next_visitor(build: Any, koala_events: RecordedBatches) -> None:
     """Whatever user the framework still holds."""
 
     def log_out() -> None:
@@ -179,7 +179,7 @@ def test_who_logs_out_is_not_the_visitor_that_begins(build: Any, koala_events: R
 
 
 @SITES
-def test_whom_the_handler_identifies_after_a_reset_is_the_new_visitor(
+def test_a_person_identified_after_a_reset_is_the_new_visitor(
     build: Any, koala_events: RecordedBatches
 ) -> None:
     def switch() -> None:
@@ -194,7 +194,7 @@ def test_whom_the_handler_identifies_after_a_reset_is_the_new_visitor(
 
 
 @SITES
-def test_who_signs_in_as_another_after_a_reset_is_identified_with_the_next_request(
+def test_another_user_who_signs_in_after_a_reset_is_identified_with_the_next_request(
     build: Any, koala_events: RecordedBatches
 ) -> None:
     who = User("ada@example.com")
@@ -257,7 +257,7 @@ def test_an_event_on_commit_waits_for_the_transaction(koala_events: RecordedBatc
     assert len(koala_events) == 1
 
 
-def test_elsewhere_it_says_what_to_do_instead() -> None:
+def test_on_commit_outside_django_raises_with_a_hint() -> None:
     from koala_middleware import KoalaClient
 
     with (

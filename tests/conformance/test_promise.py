@@ -120,7 +120,7 @@ def test_the_first_byte_does_not_wait_for_the_last(
     koala_collector.wait_for(lambda collector: len(collector.events.tracked) == 2)
 
 
-def test_an_exception_is_the_apps_own_500_and_what_was_said_before_it_arrives(
+def test_an_exception_is_the_apps_own_500_and_earlier_calls_arrive(
     site: Site, koala_collector: Collector
 ) -> None:
     answer = site.get("/fail", **KNOWN)

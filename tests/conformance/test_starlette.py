@@ -244,7 +244,7 @@ def test_the_500_page_has_the_proxy_and_the_cookie_where_koala_is_around_the_app
 # The lifespan
 
 
-def test_what_the_app_says_at_its_end_is_delivered_before_delivery_closes(koala_collector: Collector) -> None:
+def test_calls_at_the_apps_end_are_delivered_before_delivery_closes(koala_collector: Collector) -> None:
     client = KoalaClient(public_api_key="pk_test", endpoint=koala_collector.url, flush_interval=30.0)
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What was said in an exchange that nobody ends: servers that drop a response without closing it, and apps that are
+"""Calls in an exchange that is never ended: servers that drop a response without closing it, and apps that are
 cancelled before they have answered."""
 
 from __future__ import annotations

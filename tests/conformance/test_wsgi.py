@@ -59,7 +59,7 @@ def hello(environ: Any, start_response: Any) -> Iterable[bytes]:
     return [b"hello"]
 
 
-def test_a_body_the_handler_said_nothing_in_is_returned_as_it_is() -> None:
+def test_the_body_of_a_handler_without_calls_is_returned_as_it_is() -> None:
     body = [b"hello"]
 
     def app(environ: Any, start_response: Any) -> Iterable[bytes]:

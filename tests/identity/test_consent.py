@@ -1,4 +1,4 @@
-"""What a visitor allows: asked before the handler, changed by it, and what follows for cookie and batch."""
+"""Consent: asked before the handler, changed by it, and its effect on the cookie and the batch."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_consent_function_sees_path_headers_and_every_cookie(site: Site) -> 
     assert seen == [("POST", "/préférences", "EU", {"cmp": "yes", "theme": "dark"})]
 
 
-def test_a_consent_function_that_raises_counts_as_none_and_is_said_once_without_its_message(
+def test_a_consent_function_that_raises_counts_as_none_and_is_logged_once_without_its_message(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     def consent(request: object) -> str:
@@ -143,7 +143,7 @@ def test_accepting_is_use_enough_for_a_fetch_to_set_the_cookie(site: Site) -> No
     assert len(site(consent=lambda _: False).request("POST", **fetch).set_cookies) == 1
 
 
-def test_a_withdrawal_in_the_handler_takes_back_what_was_said(site: Site) -> None:
+def test_a_withdrawal_in_the_handler_drops_earlier_calls(site: Site) -> None:
     def withdraw(koala: KoalaContext) -> None:
         koala.track("Opened Settings")
         koala.consent("none")
@@ -160,7 +160,7 @@ def test_a_withdrawal_in_the_handler_takes_back_what_was_said(site: Site) -> Non
 @pytest.mark.parametrize(
     ("level", "sent", "drops"), [("anonymous", [(ID, None, ["Late"])], 1), ("none", [], 2)]
 )
-def test_what_is_said_after_the_exchange_is_held_to_the_same_consent(
+def test_calls_after_the_exchange_need_the_same_consent(
     site: Site, level: str, sent: list[Any], drops: int
 ) -> None:
     kept: list[KoalaContext] = []

@@ -1,4 +1,4 @@
-"""Which requests may be given a cookie, and which responses may carry one."""
+"""Which requests get a cookie, and which responses carry one."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("line", "expected"), KINDS.values(), ids=KINDS.keys())
-def test_a_request_is_told_by_its_headers(line: str, expected: RequestKind) -> None:
+def test_the_kind_of_a_request_follows_from_its_headers(line: str, expected: RequestKind) -> None:
     assert kind(line) is expected
 
 
@@ -149,7 +149,7 @@ MINTS = [
 @pytest.mark.parametrize(
     ("asked", "untouched", "used", "always"), MINTS, ids=[kind.name for kind, *_ in MINTS]
 )
-def test_who_is_given_a_cookie(asked: RequestKind, untouched: bool, used: bool, always: bool) -> None:
+def test_which_requests_get_a_cookie(asked: RequestKind, untouched: bool, used: bool, always: bool) -> None:
     assert may_mint(asked, "auto", used=False) is untouched
     assert may_mint(asked, "auto", used=True) is used
     assert may_mint(asked, "always", used=False) is always
@@ -271,7 +271,7 @@ def test_redirects_and_errors_carry_the_cookie_too(site: Site, status: int) -> N
     assert len(site.get().set_cookies) == 1
 
 
-def test_a_confirmation_of_a_caches_copy_carries_none(site: Site) -> None:
+def test_the_confirmation_of_a_caches_copy_carries_no_cookie(site: Site) -> None:
     site.status = 304
 
     answer = site.get()

@@ -1,4 +1,4 @@
-"""Which Domain a cookie gets, by the host a request came for."""
+"""The cookie's Domain, by the request's host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever bytes stand in Cookie and Host: no exception, the app's answer intact but for one sound cookie."""
+"""Any bytes in Cookie and Host: no exception, and the app's response unchanged except for one sound cookie."""
 
 from __future__ import annotations
 

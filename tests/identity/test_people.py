@@ -1,4 +1,4 @@
-"""One person, one profile: whom a batch is about, whatever happens to ids in an exchange."""
+"""One person, one profile: the subject of a batch, whatever happens to ids in an exchange."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_what_a_new_visitor_does_goes_under_the_id_they_are_given(site: Site) ->
     assert site.delivery.said == [(answer.ko_id, None, ["Arrived"])]
 
 
-def test_what_was_done_before_the_visitor_said_who_they_are_belongs_to_them(site: Site) -> None:
+def test_calls_before_the_identify_belong_to_the_same_person(site: Site) -> None:
     def sign_up(koala: KoalaContext) -> None:
         koala.track("Saw Form")
         koala.identify("ada@example.com")
@@ -87,7 +87,7 @@ def test_reset_sets_its_cookie_whatever_the_request_is(
     assert answer.ko_id not in {None, ID}
 
 
-def test_reset_where_a_shared_cache_may_keep_the_answer_is_said_in_the_log(
+def test_reset_in_a_response_that_a_shared_cache_may_store_is_logged(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     def log_out(koala: KoalaContext) -> list[tuple[str, str]]:
@@ -145,7 +145,7 @@ def test_an_id_that_came_stays_with_the_email_even_on_an_image(site: Site) -> No
     assert site.delivery.said == [(ID, "ada@example.com", ["identify"])]
 
 
-def test_what_is_said_after_the_exchange_still_belongs_to_its_person(site: Site) -> None:
+def test_calls_after_the_exchange_still_belong_to_its_person(site: Site) -> None:
     kept: list[KoalaContext] = []
 
     def sign_up(koala: KoalaContext) -> None:
@@ -162,7 +162,7 @@ def test_what_is_said_after_the_exchange_still_belongs_to_its_person(site: Site)
     ]
 
 
-def test_what_a_thread_says_just_as_the_exchange_ends_is_not_lost(site: Site) -> None:
+def test_a_call_by_a_thread_just_as_the_exchange_ends_is_not_lost(site: Site) -> None:
     """After what was said has been taken, and before it is known that nobody will take any more."""
     kept: list[KoalaContext] = []
     site.handler = kept.append

@@ -1,4 +1,4 @@
-"""Which id a Cookie header holds."""
+"""Reads the id from a Cookie header."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_response_for_which_the_handler_did_not_read_the_id_is_left_as_it_is(s
     assert site.get(cookie=f"ko_id={ID}").values("cache-control") == []
 
 
-def test_an_id_read_for_a_response_that_caches_may_share_is_said_in_the_log(
+def test_an_id_read_for_a_response_that_shared_caches_may_store_is_logged(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     def cached(koala: KoalaContext) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The Set-Cookie that goes out, and that nothing else of the app's answer changes."""
+"""The Set-Cookie header, and that nothing else of the app's response changes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_is_new_and_cookie_set_tell_the_handler(site: Site) -> None:
     ]
 
 
-def test_switched_off_nothing_is_set_sent_or_said(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_switched_off_nothing_is_set_sent_or_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     seen = []
 
     def handler(koala: KoalaContext) -> None:

@@ -1,4 +1,4 @@
-"""Whose address is it: the peer's, unless a proxy we trust says whom it heard from."""
+"""The visitor's address: the peer's, or the one that a trusted proxy reports."""
 
 from __future__ import annotations
 

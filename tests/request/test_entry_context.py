@@ -1,4 +1,4 @@
-"""What a request tells about what was said in it, and what it says by itself."""
+"""The context of a request's entries, and page views that are recorded without a call."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_query_string_stays_home_unless_the_site_wants_it(visit: Open) -> No
     assert only(kept["events"])["context"]["page"]["url"] == "http://www.example.com/track?code=42"
 
 
-def test_page_says_its_own_title_and_properties_and_the_requests_place(visit: Open) -> None:
+def test_page_records_its_own_title_and_properties_with_the_requests_url(visit: Open) -> None:
     page = only(only(visit("/page"))["page_views"])["page"]
     assert (page["title"], page["section"], page["path"]) == ("Pricing", "plans", "/page")
 

@@ -1,4 +1,4 @@
-"""Who a link says its visitor is, and how little of a hostile link is believed."""
+"""Identity in a link, and how little of a hostile link is believed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_link_gives_traits() -> None:
         *("ko_trait_=x", "ko_trait_%24account=x", "ko_trait_a.b=x", "ko_trait_email=eve@example.com"),
     ],
 )
-def test_what_is_no_clear_claim_is_none(query: str) -> None:
+def test_a_doubtful_link_identifies_nobody(query: str) -> None:
     assert identity_from_link(query) is None
 
 

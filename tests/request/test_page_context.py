@@ -1,4 +1,4 @@
-"""What a request tells about its page, in the browser SDK's shape."""
+"""The page of a request, in the browser SDK's shape."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_a_request_does_not_tell_is_left_out() -> None:
     assert set(told(head(), "example.com")) == {"page"}
 
 
-def test_what_is_remembered_of_one_request_is_never_said_of_another() -> None:
+def test_the_cached_page_of_one_request_never_shows_in_another() -> None:
     heads = [
         head(query, user_agent=browser, accept_language=language, referer=referrer)
         for query in ("", "a=1", "utm_source=news", "utm_source=mail")
@@ -129,7 +129,7 @@ def test_urls_come_without_their_query_unless_the_site_wants_it() -> None:
     assert kept["referrer"] == "https://example.com/?q=hats"
 
 
-def test_even_then_who_the_visitor_is_stays_out_of_urls() -> None:
+def test_urls_with_their_query_do_not_identify_the_visitor() -> None:
     query = "a=1&ko_e=ada%40example.com&utm_id=YWRh&ko_trait_name=Ada&%6Bo_e=x&b=%20<>"
     kept = page("https", "example.com", "/", query, f"https://example.com/?{query}", with_query=True)
     assert kept["url"] == "https://example.com/?a=1&b=%20%3C%3E"

@@ -45,7 +45,7 @@ def test_a_page_and_its_six_parallel_fetches_are_one_visitor(
     assert site.delivery.profile_ids == [ko_id] * 6
 
 
-def test_six_parallel_fetches_of_a_visitor_without_a_cookie_make_nobody_up(
+def test_six_parallel_fetches_without_a_cookie_make_no_visitor(
     somebody: BrowserContext, site: WebSite, page_of: PageOf
 ) -> None:
     """The page is a static file, so its fetches bring no cookie; and they do not use the context."""
@@ -74,7 +74,7 @@ def test_six_parallel_fetches_that_are_all_given_an_id_end_with_one(
     assert ko_ids(somebody) == [ko_id]
 
 
-def test_images_scripts_styles_and_frames_of_other_sites_make_nobody_up(
+def test_images_scripts_styles_and_frames_of_other_sites_make_no_visitor(
     somebody: BrowserContext, site: WebSite, page_of: PageOf
 ) -> None:
     elsewhere = site.url("www.example.org", "/track/frame", "https")
@@ -95,7 +95,7 @@ def test_images_scripts_styles_and_frames_of_other_sites_make_nobody_up(
     assert ko_ids(somebody) == []
 
 
-def test_a_prefetch_makes_nobody_up(somebody: BrowserContext, site: WebSite, page_of: PageOf) -> None:
+def test_a_prefetch_makes_no_visitor(somebody: BrowserContext, site: WebSite, page_of: PageOf) -> None:
     site.pages["/static/page"] = page_of("<link rel=prefetch href=/prefetched><p>Hello")
     page = somebody.new_page()
 
