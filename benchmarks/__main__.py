@@ -31,7 +31,7 @@ def exchange(*, quick: bool) -> Part:
             calls = [(name.replace("koala.", "koala_middleware, "), cost) for name, cost in costs.items()]
     table = Table(
         "What a request pays",
-        "Microseconds of CPU time above the bare app: a request that brings its cookie and says nothing, and one "
+        "Microseconds of CPU time above the bare app: a request with its cookie that records nothing, and one "
         "call in a handler.",
         ("", "µs"),
         rows,
@@ -69,7 +69,7 @@ def delivery(*, quick: bool) -> Part:
     costs = compared(list(SUBJECTS), people, 1 if quick else 5)
     table = Table(
         "From the call to the endpoint's answer",
-        f"One event each of {people:,} people, all said at once. CPU seconds of the sending process for 10,000 "
+        f"One event each of {people:,} people, all recorded at once. CPU seconds of the sending process for 10,000 "
         "events, calls and encoding included, and events a second until the last was answered. The endpoint costs "
         "next to nothing, but for the collector's row. segment, posthog and rudder put 100 people into one request.",
         ("", "CPU s per 10,000", "events/s"),
@@ -89,8 +89,8 @@ def interference(*, quick: bool) -> Part:
         name = "no events" if subject == NOTHING else SUBJECTS[subject].name
         rows.append((name, *(f"{value:,.0f}" for value in (late.median, late.p99, late.longest))))
     about = (
-        "An app sleeps for 500 µs, works for 100 and says one event, over and over, while its events are delivered: "
-        "how much later than asked it is back, in microseconds; medians of the runs, and the longest of all."
+        "An app sleeps for 500 µs, works for 100 and records one event, over and over, while its events are delivered: "
+        "how much later than it asked it wakes up, in microseconds; medians of the runs, and the longest of all."
     )
     return Part(
         Table("How late the app's own thread wakes up", about, ("", "median", "p99", "longest"), rows)

@@ -134,7 +134,7 @@ def compared(
 def _interleaved(sites: Sites, rounds: int, seconds: float) -> dict[str, list[Load]]:
     runs: dict[str, list[Load]] = {name: [] for name in sites}
     for site in sites.values():
-        _load(site, 1.0)  # the first requests load what is loaded once
+        _load(site, 1.0)  # the first requests load modules and open connections
     for number in range(rounds):
         order = list(sites) if number % 2 == 0 else list(reversed(sites))
         for name in order:

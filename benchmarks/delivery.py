@@ -24,7 +24,7 @@ from benchmarks.endpoint import collecting, counted, endpoint
 
 PROPERTIES = {"plan": "pro", "seats": 12}
 EVENT = "Signed Up"
-ROOM = 10**6  # of every subject's queue: here nobody is to lose anything
+ROOM = 10**6  # of every subject's queue, so that none loses anything
 
 Track = Callable[[str], object]
 Flush = Callable[[], object]
@@ -38,8 +38,8 @@ def koala(url: str, **settings: Any) -> tuple[Track, Flush]:
     )
 
     def track(person: str) -> None:
-        with client.person(profile_id=person) as said:
-            said.track(EVENT, dict(PROPERTIES))
+        with client.person(profile_id=person) as context:
+            context.track(EVENT, dict(PROPERTIES))
 
     def flush() -> None:
         if not client.flush(120).complete:
@@ -131,10 +131,10 @@ class Cost:
 
 
 def run_once(subject: str, url: str, people: int) -> None:
-    """In a process of its own; says on standard output what it took."""
+    """Runs in a process of its own and prints what it took."""
     track, flush = SUBJECTS[subject].make(url)
     persons = [str(UUID(int=(4 << 76) + (2 << 62) + number * 7919)) for number in range(people)]
-    track(persons.pop())  # opens what is opened once
+    track(persons.pop())  # opens connections and threads
     flush()
     began, used = time.perf_counter(), time.process_time()
     for person in persons:

@@ -1,4 +1,4 @@
-"""An endpoint that costs next to nothing, in a process of its own: takes whatever is posted, says 200, and counts.
+"""An endpoint that costs next to nothing, in a process of its own: takes whatever is posted, answers 200, and counts.
 
     python benchmarks/endpoint.py [--delay SECONDS]      # prints its URL, then serves until it is ended
 

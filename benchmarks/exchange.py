@@ -1,4 +1,4 @@
-"""What one exchange pays: a request that brings its cookie and says nothing, and one call in a handler.
+"""What one exchange pays: a request with its cookie that records nothing, and one call in a handler.
 
 Every variant runs in this process, in turn, many short rounds each; the table shows medians of CPU time over
 the bare app. Run it with `make bench`.

@@ -2,9 +2,9 @@
 
     python -m benchmarks.interference [--seconds 4] [--rounds 3] [SUBJECT ...]
 
-The app sleeps for half a millisecond, as if it waited for a socket, works for a tenth of one and says one event, over
-and over. What counts is how much later than asked it is back. Each run is a process of its own, in turn with the
-others; the endpoint costs next to nothing.
+The app sleeps for half a millisecond, as if it waited for a socket, works for a tenth of one and records one event,
+over and over. What counts is how much later than it asked it wakes up. Each run is a process of its own, in turn with
+the others; the endpoint costs next to nothing.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Lateness:
 
 
 def run_once(subject: str, url: str, seconds: float) -> None:
-    """In a process of its own; says on standard output how late it was."""
+    """Runs in a process of its own and prints how late it was."""
     track, flush = (lambda _: None, lambda: None) if subject == NOTHING else SUBJECTS[subject].make(url)
     visitors = [str(UUID(int=(4 << 76) + (2 << 62) + number)) for number in range(VISITORS)]
-    track(visitors[0])  # opens what is opened once
+    track(visitors[0])  # opens connections and threads
     flush()
     late = sorted(_lateness(track, visitors, seconds))
     flush()
@@ -48,7 +48,7 @@ def run_once(subject: str, url: str, seconds: float) -> None:
 
 
 def _lateness(track: Track, visitors: list[str], seconds: float) -> list[float]:
-    """Of each waking up, in microseconds."""
+    """How late each wake-up was, in microseconds."""
     late: list[float] = []
     end = time.perf_counter() + seconds
     while (slept_at := time.perf_counter()) < end:

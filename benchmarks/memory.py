@@ -16,7 +16,7 @@ from koala_middleware.payload.values.serialization import to_json
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Person
 
-ENTRIES = 10_000  # what the outbox holds at most, unless it is told
+ENTRIES = 10_000  # the outbox's default limit
 
 
 def entry_of(number: int) -> Entry:
@@ -27,7 +27,7 @@ def entry_of(number: int) -> Entry:
 
 
 def bytes_per_entry(entries_each: int) -> tuple[float, float]:
-    """Of a full outbox in which each visitor has so many entries: bytes an entry, and of those its body's."""
+    """Bytes of one entry in a full outbox, and of its body alone, where each visitor has this many entries."""
     desk = Desk(Lanes(linger=1.0))
     outbox = MemoryOutbox(desk, max_entries=ENTRIES, max_bytes=10**9, drop_old=False)
     tracemalloc.start()

@@ -46,7 +46,7 @@ class Bars:
 
 @dataclass
 class Part:
-    """What one benchmark has to say."""
+    """What one benchmark found."""
 
     table: Table
     panels: list[Bars] = field(default_factory=list)

@@ -36,7 +36,7 @@ def compared(site: str, rounds: int, requests: int) -> dict[str, Later]:
         ports = {name: port for name, (port, _) in sites.items()}
         runs: dict[str, list[list[float]]] = {name: [] for name in ports}
         for port in ports.values():
-            _asked(port, 50)  # the first requests load what is loaded once
+            _asked(port, 50)  # the first requests load modules and open connections
         for number in range(rounds):
             for name in list(ports) if number % 2 == 0 else list(reversed(ports)):
                 runs[name].append(_asked(ports[name], requests))

@@ -18,7 +18,7 @@ ROWS = 40  # of each
 TRACKER = os.environ.get("BENCH_TRACKER")
 KOALA = TRACKER == "koala"
 ENDPOINT = os.environ.get("BENCH_ENDPOINT", "")
-BARE = "BENCH_BARE" in os.environ  # nothing but a word: the least that an app can do
+BARE = "BENCH_BARE" in os.environ  # one word: the least that an app can do
 PAGE = Template(
     "<title>Shop</title>{% for shelf, rows in shelves %}<h2>{{ shelf }}</h2><table>{% for name, price in rows %}"
     "<tr><td>{{ name | e }}</td><td>{{ '%0.2f' | format(price) }}</td></tr>{% endfor %}</table>{% endfor %}",
@@ -42,7 +42,7 @@ def _rows(shelf: str) -> list[tuple[str, float]]:
 
 
 def _database() -> sqlite3.Connection:
-    """One a thread, as sites have."""
+    """One database for each thread, as sites have."""
     if not hasattr(_own, "database"):
         _own.database = sqlite3.connect(":memory:")
         _own.database.execute("CREATE TABLE product (shelf TEXT, name TEXT, price REAL)")

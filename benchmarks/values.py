@@ -1,4 +1,4 @@
-"""What it costs to say things: the snapshot in the handler, and the JSON of one entry after the response.
+"""What it costs to record an entry: the snapshot in the handler, and the JSON of one entry after the response.
 
 Interleaved with json.dumps of the same entry, which is the limit: read the ratios, for the times depend on
 the machine and on who else is busy. Run: python benchmarks/values.py
@@ -67,7 +67,7 @@ MEASURED: dict[str, Callable[[], object]] = {
 
 
 def measured() -> dict[str, list[float]]:
-    """Microseconds a call, by name, one a round."""
+    """Microseconds of a call in each round, by name."""
     times: dict[str, list[float]] = {name: [] for name in MEASURED}
     for _ in range(ROUNDS):
         for name, call in MEASURED.items():

@@ -23,10 +23,10 @@ from uuid import UUID
 
 VISITORS = 20
 
-Say = Callable[[Any, str, dict[str, Any]], None]  # environ, event name, properties
+Record = Callable[[Any, str, dict[str, Any]], None]  # environ, event name, properties
 
 
-def koala(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callable[[], dict[str, Any]]]:
+def koala(options: dict[str, Any]) -> tuple[Any, Record, Callable[[], None], Callable[[], dict[str, Any]]]:
     from koala_middleware.wsgi import KoalaMiddleware
 
     outbox = options["outbox"] if options["subject"] == "durable" else None
@@ -34,7 +34,7 @@ def koala(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callab
         _app, public_api_key="pk_fault", endpoint=options["url"], outbox=outbox, cookie_domain=None
     )
 
-    def say(environ: Any, name: str, properties: dict[str, Any]) -> None:
+    def record(environ: Any, name: str, properties: dict[str, Any]) -> None:
         environ["koala"].track(name, properties)
 
     def stats() -> dict[str, Any]:
@@ -50,48 +50,48 @@ def koala(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callab
     def close() -> None:
         middleware.client.close()
 
-    return middleware, say, close, stats
+    return middleware, record, close, stats
 
 
-def nothing(_: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callable[[], dict[str, Any]]]:
+def nothing(_: dict[str, Any]) -> tuple[Any, Record, Callable[[], None], Callable[[], dict[str, Any]]]:
     """The app alone: what the harness itself takes, and the machine."""
     return _app, lambda *_: None, lambda: None, dict
 
 
-def posthog(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callable[[], dict[str, Any]]]:
+def posthog(options: dict[str, Any]) -> tuple[Any, Record, Callable[[], None], Callable[[], dict[str, Any]]]:
     from posthog import Posthog
 
     client = Posthog("phc_fault", host=options["url"])
 
-    def say(environ: Any, name: str, properties: dict[str, Any]) -> None:
+    def record(environ: Any, name: str, properties: dict[str, Any]) -> None:
         client.capture(name, distinct_id=environ["visitor"], properties=properties)
 
-    return _app, say, client.shutdown, dict
+    return _app, record, client.shutdown, dict
 
 
-def segment(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callable[[], dict[str, Any]]]:
+def segment(options: dict[str, Any]) -> tuple[Any, Record, Callable[[], None], Callable[[], dict[str, Any]]]:
     from segment.analytics.client import Client
 
     client = Client("fault", host=options["url"])
 
-    def say(environ: Any, name: str, properties: dict[str, Any]) -> None:
+    def record(environ: Any, name: str, properties: dict[str, Any]) -> None:
         client.track(environ["visitor"], name, properties)
 
-    return _app, say, client.shutdown, dict
+    return _app, record, client.shutdown, dict
 
 
-def rudder(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callable[[], dict[str, Any]]]:
+def rudder(options: dict[str, Any]) -> tuple[Any, Record, Callable[[], None], Callable[[], dict[str, Any]]]:
     from rudderstack.analytics.client import Client
 
     client = Client("fault", host=options["url"])
 
-    def say(environ: Any, name: str, properties: dict[str, Any]) -> None:
+    def record(environ: Any, name: str, properties: dict[str, Any]) -> None:
         client.track(environ["visitor"], name, properties)
 
-    return _app, say, client.shutdown, dict
+    return _app, record, client.shutdown, dict
 
 
-def sentry(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Callable[[], dict[str, Any]]]:
+def sentry(options: dict[str, Any]) -> tuple[Any, Record, Callable[[], None], Callable[[], dict[str, Any]]]:
     import sentry_sdk
 
     sentry_sdk.init(options["url"].replace("http://", "http://key@") + "/1", default_integrations=False)
@@ -103,10 +103,10 @@ def sentry(options: dict[str, Any]) -> tuple[Any, Say, Callable[[], None], Calla
         integrations=[AtexitIntegration()],
     )
 
-    def say(environ: Any, name: str, properties: dict[str, Any]) -> None:
+    def record(environ: Any, name: str, properties: dict[str, Any]) -> None:
         sentry_sdk.capture_event({"message": name, "user": {"id": environ["visitor"]}, "extra": properties})
 
-    return _app, say, sentry_sdk.flush, dict
+    return _app, record, sentry_sdk.flush, dict
 
 
 SUBJECTS = {
@@ -127,11 +127,11 @@ def _app(environ: Any, start_response: Any) -> Iterable[bytes]:
 
 
 class Emitter:
-    """Counts each request that was answered in a file that outlives a SIGKILL."""
+    """Counts the answered requests in a file that outlives a SIGKILL."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
-        self.app, self.say, self.close, self.stats = SUBJECTS[options["subject"]](options)
+        self.app, self.record, self.close, self.stats = SUBJECTS[options["subject"]](options)
         self.prefix = options.get("prefix", "")
         with open(options["counter"], "r+b") as file:  # noqa: PTH123
             self.counter = mmap.mmap(file.fileno(), 8)
@@ -143,7 +143,7 @@ class Emitter:
 
         def emit(environ: Any) -> None:
             try:
-                self.say(
+                self.record(
                     environ, f"fault-{self.prefix}{number}", properties or {"n": number, "text": "x" * 200}
                 )
             except Exception:  # noqa: BLE001  (counted: a subject must not raise in the handler)
@@ -255,7 +255,7 @@ def main() -> None:
 
 
 def wait_until_idle(emitter: Emitter, seconds: float) -> None:
-    """For ours: as long as something waits, at most so long; for peers, who cannot say: so long."""
+    """Waits for ours until nothing is waiting, at most this long; for peers, which do not tell, always this long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         stats = emitter.stats()
