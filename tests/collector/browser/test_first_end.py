@@ -34,7 +34,7 @@ class Demo:
             name.lower(): int(port)
             for name, port in re.findall(r"^  (\w+)[\w ]* http://\S+:(\d+)$", guide, re.M)
         }
-        self.collector = f"http://127.0.0.1:{self.ports.pop('what')}"
+        self.collector = f"http://127.0.0.1:{self.ports.pop('the')}"
 
     def site(self, framework: str, host: str) -> str:
         return f"http://{host}:{self.ports[framework]}"
@@ -70,7 +70,7 @@ def demo() -> Iterator[Demo]:
         guide = ""
         for line in process.stdout:
             guide += line
-            if line.startswith("Ctrl-C"):
+            if line.startswith("Press Ctrl-C"):
                 break
         else:
             pytest.fail(f"the demo did not start: status {process.wait()}")
