@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
 import uuid
@@ -31,10 +30,9 @@ class Demo:
 
     def __init__(self, guide: str) -> None:
         self.ports = {
-            name.lower(): int(port)
-            for name, port in re.findall(r"^  (\w+)[\w ]* http://\S+:(\d+)$", guide, re.M)
+            name.lower(): int(port) for name, port in re.findall(r"(\w+) +http://\S+:(\d+)$", guide, re.M)
         }
-        self.collector = f"http://127.0.0.1:{self.ports.pop('the')}"
+        self.collector = f"http://127.0.0.1:{self.ports.pop('collector')}"
 
     def site(self, framework: str, host: str) -> str:
         return f"http://{host}:{self.ports[framework]}"
@@ -68,14 +66,14 @@ def demo() -> Iterator[Demo]:
     with subprocess.Popen([sys.executable, str(DEMO)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         guide = ""
-        for line in process.stdout:
-            guide += line
-            if line.startswith("Press Ctrl-C"):
-                break
-        else:
-            pytest.fail(f"the demo did not start: status {process.wait()}")
-        yield Demo(guide)
-        process.send_signal(signal.SIGTERM)
+        try:
+            while "Ctrl-C" not in guide:
+                line = process.stdout.readline()
+                assert line, f"the demo did not start: status {process.wait()}"
+                guide += line
+            yield Demo(guide)
+        finally:
+            process.terminate()
         assert process.wait(60) == 0
 
 
