@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from support.examples import examples
 
+from koala_middleware.calls.validation import check_event_name
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.schedule.items import Waiting
 from koala_middleware.delivery.schedule.items import batch_of as batch_of_parcel
@@ -91,10 +92,21 @@ def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 values = st.recursive(atoms, nested, max_leaves=15)
 data = st.dictionaries(keys, values, max_size=6).map(snapshot)
+
+
+def is_event_name(name: str) -> bool:
+    """Whether `track()` takes it: a blank name raises there."""
+    try:
+        check_event_name(name)
+    except ValueError:
+        return False
+    return True
+
+
 calls = st.builds(
     lambda kind, name, said, at: Call(Person("p"), kind, name, said, at),
     st.sampled_from(["identify", "track", "page"]),
-    st.text(st.characters(), min_size=1, max_size=10),
+    st.text(st.characters(), min_size=1, max_size=10).filter(is_event_name),
     data,
     st.integers(0, 2 * 10**18),
 )
