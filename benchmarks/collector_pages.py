@@ -25,7 +25,7 @@ from koala_middleware.collector.recording.recorder import record_batches
 from koala_middleware.collector.store.contract import Store
 from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
-from koala_middleware.collector.validation.batches import parse_person_batch
+from koala_middleware.collector.validation.parsing import parse_person_batch
 
 KEY = "pk_bench"
 NAMES = tuple(f"Event {number}" for number in range(150))

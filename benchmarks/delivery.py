@@ -51,7 +51,7 @@ def koala(url: str, **settings: Any) -> tuple[Track, Flush]:
 def koala_delivery(url: str) -> tuple[Track, Flush]:
     """Delivery alone: batches that are encoded already."""
     from koala_middleware import KoalaClient
-    from koala_middleware.payload.values.serialization import to_json
+    from koala_middleware.payload.values.sized_json import to_json
     from koala_middleware.protocol.batches import Batch, Entry
     from koala_middleware.protocol.subjects import Person
 

@@ -12,7 +12,7 @@ from koala_middleware.delivery.clock import monotonic
 from koala_middleware.delivery.outbox.base import Desk
 from koala_middleware.delivery.outbox.memory import MemoryOutbox
 from koala_middleware.delivery.schedule.lanes import Lanes
-from koala_middleware.payload.values.serialization import to_json
+from koala_middleware.payload.values.sized_json import to_json
 from koala_middleware.protocol.batches import Batch, Entry
 from koala_middleware.protocol.subjects import Person
 

@@ -27,7 +27,7 @@ from benchmarks.endpoint import endpoint
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.transports.choosing import transport_for
 from koala_middleware.protocol.batches import Batch, Entry
-from koala_middleware.protocol.bodies import request_body
+from koala_middleware.protocol.request_bodies import request_body
 from koala_middleware.protocol.subjects import Person
 
 PATH = "/web/projects/pk_bench/batch"

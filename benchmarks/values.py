@@ -16,7 +16,7 @@ from uuid import UUID
 
 from koala_middleware.payload.scrub.scrubber import scrub
 from koala_middleware.payload.values.cleaner import plain
-from koala_middleware.payload.values.serialization import to_json
+from koala_middleware.payload.values.sized_json import to_json
 from koala_middleware.payload.values.snapshot import snapshot
 
 ROUNDS = 300

@@ -1,4 +1,7 @@
-"""FastAPI: the context as a dependency, `def login(koala: Koala)`. asgi.py has the middleware itself."""
+"""FastAPI: the context as a dependency, `def login(koala: Koala)`.
+
+`request.koala` and the middleware come from asgi.py.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from koala_middleware.collector.access.proxies import TrustedProxies
 from koala_middleware.collector.http import refusal_response
 from koala_middleware.collector.pages import live, login, views
 from koala_middleware.collector.pages.rendering import STATIC
-from koala_middleware.collector.receiving import batches, browser_script, bulk, deletion_requests
+from koala_middleware.collector.receiving import batch_endpoint, browser_script, bulk, deletion_requests
 from koala_middleware.collector.receiving.cors import cors
 from koala_middleware.collector.runtime import Collector
 from koala_middleware.collector.settings import CollectorSettings, collection, milliseconds, networks
@@ -105,8 +105,8 @@ def _lifespan(settings: CollectorSettings):  # type: ignore[no-untyped-def]  # S
 def _routes(settings: CollectorSettings) -> list[BaseRoute]:
     scripts = cors(settings.origins)  # for the protocol only: no other site may read the pages
     sending: list[BaseRoute] = [
-        Route("/batch", batches.person_batch, methods=["POST"]),
-        Route("/accounts/batch", batches.account_batch, methods=["POST"]),
+        Route("/batch", batch_endpoint.person_batch, methods=["POST"]),
+        Route("/accounts/batch", batch_endpoint.account_batch, methods=["POST"]),
         Route("/bulk", bulk.bulk, methods=["POST"]),
         Route("/profiles", browser_script.profiles, methods=["POST"]),
         Route("/metrics", browser_script.telemetry, methods=["POST"]),

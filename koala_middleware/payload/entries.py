@@ -14,7 +14,7 @@ from typing import Any
 from koala_middleware.payload import message_ids
 from koala_middleware.payload.drafts import Call
 from koala_middleware.payload.values.cleaner import Cleaner, plain
-from koala_middleware.payload.values.serialization import to_json
+from koala_middleware.payload.values.sized_json import to_json
 from koala_middleware.payload.values.truncation import ENTRY_BYTES, TRUNCATED
 from koala_middleware.protocol.batches import Batch, Entry, EntryKind
 from koala_middleware.protocol.encoding import json_text

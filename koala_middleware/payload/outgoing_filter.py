@@ -13,9 +13,9 @@ from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.payload.drafts import Call
 from koala_middleware.payload.scrub.scrubber import scrub
 from koala_middleware.payload.values.cleaner import plain
-from koala_middleware.payload.values.serialization import to_json
+from koala_middleware.payload.values.sized_json import to_json
 from koala_middleware.protocol.batches import Batch, batch_from_json
-from koala_middleware.protocol.bodies import request_body
+from koala_middleware.protocol.request_bodies import request_body
 
 # A generator of our own: drawing from the app's would change its sequence after random.seed().
 _random = SystemRandom()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any, Protocol
 
-from koala_middleware.request.cookies import read_cookies
+from koala_middleware.request.all_cookies import read_cookies
 
 
 class RequestHead(Protocol):

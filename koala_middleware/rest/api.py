@@ -19,7 +19,7 @@ from koala_middleware.delivery.transports import failures
 from koala_middleware.delivery.transports.answers import SUSPENDED, Answer, Verdict, advice, verdict
 from koala_middleware.delivery.transports.untraced import untraced
 from koala_middleware.errors import KoalaApiError
-from koala_middleware.payload.values.serialization import to_json
+from koala_middleware.payload.values.sized_json import to_json
 from koala_middleware.protocol.paths import profiles_path
 
 QUALIFY_TIMEOUT = 10.0  # seconds, the default of qualify()

@@ -16,7 +16,7 @@ from koala_middleware.config.test_runs import allowed_endpoints
 from koala_middleware.delivery import Delivery
 from koala_middleware.pipeline import Pipeline
 from koala_middleware.protocol.batches import Batch
-from koala_middleware.protocol.bodies import request_body
+from koala_middleware.protocol.request_bodies import request_body
 from koala_middleware.testing.recorded import RecordedBatches
 
 _listeners: list[RecordedBatches] = []

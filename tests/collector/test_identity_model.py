@@ -32,12 +32,12 @@ from koala_middleware.collector.store.contract import Ledger, Reader
 from koala_middleware.collector.store.postgres.reader import PostgresReader
 from koala_middleware.collector.store.postgres.store import PostgresStore
 from koala_middleware.collector.store.records import StoredEntry
-from koala_middleware.collector.store.sql.reader import SqlReader
+from koala_middleware.collector.store.shared_sql.reader import SqlReader
 from koala_middleware.collector.store.sqlite.connection import SqliteConnection
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
 from koala_middleware.collector.store.sqlite.store import set_up
-from koala_middleware.collector.validation.batches import parse_person_batch
-from koala_middleware.collector.validation.incoming import IncomingBatch, IncomingEntry
+from koala_middleware.collector.validation.checked import IncomingBatch, IncomingEntry
+from koala_middleware.collector.validation.parsing import parse_person_batch
 
 KEY = "pk_model"
 EXAMPLES = examples(int(os.environ.get("KOALA_MODEL_EXAMPLES", "150")))  # thousands when rules are changed

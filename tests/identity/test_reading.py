@@ -9,7 +9,7 @@ import pytest
 
 from koala_middleware import KoalaContext
 from koala_middleware.identity.cookie import mint_profile_id, read_profile_id
-from koala_middleware.request.cookies import read_cookies
+from koala_middleware.request.all_cookies import read_cookies
 
 if TYPE_CHECKING:
     from identity.conftest import Site

@@ -23,8 +23,8 @@ from koala_middleware.payload.outgoing_filter import OutgoingFilter
 from koala_middleware.payload.values.snapshot import snapshot
 from koala_middleware.payload.values.truncation import ENTRY_BYTES
 from koala_middleware.protocol.batches import Batch, Entry, EntryKind
-from koala_middleware.protocol.bodies import request_body
 from koala_middleware.protocol.limits import BATCH_BYTES
+from koala_middleware.protocol.request_bodies import request_body
 from koala_middleware.protocol.subjects import Account, Person
 
 FILTER = OutgoingFilter(KoalaConfig(public_api_key="pk_test"))

@@ -11,7 +11,7 @@ import pytest
 
 from koala_middleware.client import KoalaClient
 from koala_middleware.protocol.batches import Batch
-from koala_middleware.protocol.bodies import request_body
+from koala_middleware.protocol.request_bodies import request_body
 
 
 class Out:

@@ -17,7 +17,7 @@ from koala_middleware.payload.scrub.cards import is_card_number
 from koala_middleware.payload.scrub.scrubber import scrub
 from koala_middleware.payload.scrub.texts import mask_secrets, mask_thoroughly
 from koala_middleware.payload.values.cleaner import TEXT_BYTES, plain
-from koala_middleware.payload.values.serialization import to_json
+from koala_middleware.payload.values.sized_json import to_json
 
 MASK = "[scrubbed]"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"  # made up

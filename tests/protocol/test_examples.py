@@ -13,7 +13,7 @@ from koala_middleware.payload.drafts import Call
 from koala_middleware.payload.entries import build_batch
 from koala_middleware.payload.values.cleaner import plain
 from koala_middleware.protocol.batches import Batch, Entry
-from koala_middleware.protocol.bodies import request_body
+from koala_middleware.protocol.request_bodies import request_body
 from koala_middleware.protocol.subjects import Account, Person, Subject, merge_subjects
 
 ADA = Person("3e6a2c18-3b02-40c4-b8d2-1842c193d3ba", "ada@example.com")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from koala_middleware import KoalaClient, KoalaContext
-from koala_middleware.collector.validation.batches import parse_account_batch, parse_person_batch
-from koala_middleware.collector.validation.incoming import IncomingBatch
+from koala_middleware.collector.validation.checked import IncomingBatch
+from koala_middleware.collector.validation.parsing import parse_account_batch, parse_person_batch
 from koala_middleware.protocol.limits import BODY_DEPTH, DATA_DEPTH, MAX_NAME_BYTES, MAX_TEXT
 from koala_middleware.testing.recorder import listening, recording
 

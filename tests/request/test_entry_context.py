@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request, Response
 
 from koala_middleware.client import KoalaClient
 from koala_middleware.protocol.batches import Batch
-from koala_middleware.protocol.bodies import request_body
+from koala_middleware.protocol.request_bodies import request_body
 from koala_middleware.wsgi import KoalaMiddleware
 
 Bodies = list[dict[str, Any]]

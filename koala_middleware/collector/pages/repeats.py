@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from koala_middleware.collector.statements import news, traits_in
+from koala_middleware.collector.stated_traits import news, traits_in
 from koala_middleware.collector.store.records import StoredEntry
 
 

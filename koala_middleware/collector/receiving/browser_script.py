@@ -16,12 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from koala_middleware.collector.http import json_response, read_body
-from koala_middleware.collector.receiving.batches import check_key, check_origin, handle_batch
+from koala_middleware.collector.receiving.batch_endpoint import check_key, check_origin, handle_batch
 from koala_middleware.collector.runtime import collector_of
-from koala_middleware.collector.validation.batches import parse_person_batch
+from koala_middleware.collector.validation.checked import IncomingBatch
 from koala_middleware.collector.validation.fields import parse_profile_id
-from koala_middleware.collector.validation.incoming import IncomingBatch
 from koala_middleware.collector.validation.json_object import parse_object
+from koala_middleware.collector.validation.parsing import parse_person_batch
 from koala_middleware.collector.validation.refusal import RequestRefused
 
 SCRIPT = Path(__file__).parent / "sdk.js"

@@ -14,7 +14,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from koala_middleware.collector.http import MAX_BODY, body_too_large, read_body, send_json
-from koala_middleware.collector.receiving.batches import (
+from koala_middleware.collector.receiving.batch_endpoint import (
     NOT_STORED,
     RETRY_LATER,
     check_headers,
@@ -26,7 +26,7 @@ from koala_middleware.collector.receiving.batches import (
 from koala_middleware.collector.recording.writer import NotStored, QueueFull
 from koala_middleware.collector.runtime import Collector
 from koala_middleware.collector.store.rows import ReceivedRequest
-from koala_middleware.collector.validation.batches import parse_line
+from koala_middleware.collector.validation.parsing import parse_line
 from koala_middleware.collector.validation.refusal import RequestRefused
 from koala_middleware.protocol.limits import BULK_BYTES, BULK_LINES
 

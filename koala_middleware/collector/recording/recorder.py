@@ -13,10 +13,10 @@ from koala_middleware.collector import identity
 from koala_middleware.collector.identity import Naming, Ownership
 from koala_middleware.collector.recording.page_views import completed
 from koala_middleware.collector.recording.summaries import Summaries
-from koala_middleware.collector.statements import IDENTIFY, SNAPSHOT
+from koala_middleware.collector.stated_traits import IDENTIFY, SNAPSHOT
 from koala_middleware.collector.store.contract import Ledger
 from koala_middleware.collector.store.rows import EntryRow, KnownMessage
-from koala_middleware.collector.validation.incoming import IncomingBatch, IncomingEntry
+from koala_middleware.collector.validation.checked import IncomingBatch, IncomingEntry
 
 
 def record_batches(ledger: Ledger, batches: Sequence[tuple[int, IncomingBatch]]) -> list[int]:

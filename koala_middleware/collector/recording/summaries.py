@@ -12,7 +12,7 @@ import orjson
 
 from koala_middleware.collector import identity
 from koala_middleware.collector.identity import Moment, Period
-from koala_middleware.collector.statements import SNAPSHOT, Identify, news, statements, traits_in
+from koala_middleware.collector.stated_traits import SNAPSHOT, Identify, news, statements, traits_in
 from koala_middleware.collector.store.contract import Ledger
 from koala_middleware.collector.store.rows import EntryRow
 from koala_middleware.collector.validation.emails_and_domains import company_domain, normal_domain

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from koala_middleware.collector.identity import END, Moment, Naming, Ownership, Period
-from koala_middleware.collector.statements import Identify
+from koala_middleware.collector.stated_traits import Identify
 from koala_middleware.collector.store.records import (
     EntryFilter,
     EventCount,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from koala_middleware.collector.identity import Moment
-from koala_middleware.collector.validation.incoming import IncomingBatch
+from koala_middleware.collector.validation.checked import IncomingBatch
 
 TAKEN_KEPT = 5_000  # requests whose raw body is kept; older ones make room
 REFUSED_KEPT = 1_000

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from koala_middleware.collector.validation.checked import IncomingBatch, IncomingEntry, Kind
 from koala_middleware.collector.validation.fields import (
     moment,
     object_field,
@@ -19,7 +20,6 @@ from koala_middleware.collector.validation.fields import (
     text_field,
     trait_email,
 )
-from koala_middleware.collector.validation.incoming import IncomingBatch, IncomingEntry, Kind
 from koala_middleware.collector.validation.json_object import type_name
 from koala_middleware.collector.validation.refusal import RequestRefused
 from koala_middleware.protocol.limits import (

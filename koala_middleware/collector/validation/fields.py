@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from koala_middleware.collector.times import DAY
+from koala_middleware.collector.validation.checked import IncomingBatch
 from koala_middleware.collector.validation.emails_and_domains import normal_email
-from koala_middleware.collector.validation.incoming import IncomingBatch
 from koala_middleware.collector.validation.json_object import type_name
 from koala_middleware.collector.validation.refusal import RequestRefused
 from koala_middleware.protocol.formats import is_placeholder, is_profile_id

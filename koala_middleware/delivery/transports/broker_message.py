@@ -11,7 +11,7 @@ from zlib import crc32
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.protocol.batches import Batch, batch_from_json
-from koala_middleware.protocol.bodies import request_body
+from koala_middleware.protocol.request_bodies import request_body
 
 _NAMES = frozenset({"profile_id", "email", "domain", "account_id"})
 

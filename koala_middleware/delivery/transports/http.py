@@ -20,8 +20,8 @@ from koala_middleware.delivery.transports.connecting import connector
 from koala_middleware.delivery.transports.connection import Connection, Response
 from koala_middleware.delivery.transports.untraced import untraced
 from koala_middleware.protocol.batches import Batch
-from koala_middleware.protocol.bodies import bulk_body, request_body
 from koala_middleware.protocol.paths import bootstrap_path, bulk_path
+from koala_middleware.protocol.request_bodies import bulk_body, request_body
 
 _ANSWER_BYTES = 64 * 1024  # longer than any answer of the protocol; the rest is not read
 _BULK_ANSWER_BYTES = 1024 * 1024

@@ -32,7 +32,7 @@ from koala_middleware.collector.store.rows import BODY_KEPT
 from koala_middleware.collector.store.sqlite import expiry as sqlite_expiry
 from koala_middleware.collector.store.sqlite import ledger
 from koala_middleware.collector.times import now_ms
-from koala_middleware.collector.validation.batches import parse_person_batch
+from koala_middleware.collector.validation.parsing import parse_person_batch
 
 ADA, BOB, SHARED, OWN = "ada@example.com", "bob@example.com", "shared-browser", "adas-own-browser"
 SECRET = {"Authorization": "Bearer sk_secret"}

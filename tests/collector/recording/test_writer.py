@@ -15,8 +15,8 @@ from koala_middleware.collector.store.opening import open_store
 from koala_middleware.collector.store.rows import ReceivedRequest
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
 from koala_middleware.collector.store.sqlite.store import SqliteStore
-from koala_middleware.collector.validation.batches import parse_person_batch
-from koala_middleware.collector.validation.incoming import IncomingBatch
+from koala_middleware.collector.validation.checked import IncomingBatch
+from koala_middleware.collector.validation.parsing import parse_person_batch
 
 NOW = 1_700_000_000_000
 

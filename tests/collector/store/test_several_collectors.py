@@ -36,7 +36,7 @@ from koala_middleware.collector.store.postgres.partitions import (
 )
 from koala_middleware.collector.store.postgres.store import PostgresStore
 from koala_middleware.collector.times import DAY, now_ms
-from koala_middleware.collector.validation.batches import parse_person_batch
+from koala_middleware.collector.validation.parsing import parse_person_batch
 
 ADA, BOB = "ada@example.com", "bob@example.com"
 PEOPLE, SENDERS, BATCHES = 12, 6, 40

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.examples import examples
 
 from koala_middleware.payload.values.cleaner import plain
-from koala_middleware.payload.values.serialization import to_json
+from koala_middleware.payload.values.sized_json import to_json
 from koala_middleware.payload.values.truncation import ENTRY_BYTES
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import Connection
 
-from koala_middleware.collector.store.sql.connection import Rows
+from koala_middleware.collector.store.shared_sql.connection import Rows
 
 
 class PostgresConnection:

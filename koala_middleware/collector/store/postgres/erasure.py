@@ -12,7 +12,7 @@ from koala_middleware.collector.identity import NOBODY, Period
 from koala_middleware.collector.store.postgres.connection import PostgresConnection
 from koala_middleware.collector.store.postgres.counts import add_to_hourly
 from koala_middleware.collector.store.postgres.numbers import lock_people, lock_profiles
-from koala_middleware.collector.store.sql.ownership_queries import WITHIN, OwnershipQueries, bounds
+from koala_middleware.collector.store.shared_sql.ownership_queries import WITHIN, OwnershipQueries, bounds
 from koala_middleware.collector.times import DAY, HOUR
 
 _ARRAYS = {"identify": "identifies", "track": "events", "page": "page_views"}

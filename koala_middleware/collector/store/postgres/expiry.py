@@ -13,7 +13,7 @@ from koala_middleware.collector.store.postgres.entries import of_periods
 from koala_middleware.collector.store.postgres.erasure import EMPTY, delete_empty_profiles, delete_people
 from koala_middleware.collector.store.postgres.numbers import lock_profiles
 from koala_middleware.collector.store.postgres.partitions import Partition, drop, lock, partitions
-from koala_middleware.collector.store.sql.ownership_queries import OwnershipQueries
+from koala_middleware.collector.store.shared_sql.ownership_queries import OwnershipQueries
 from koala_middleware.collector.times import DAY
 
 _ANY_NUMBER = 2**62  # above every entry's

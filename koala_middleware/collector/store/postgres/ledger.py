@@ -30,7 +30,7 @@ from koala_middleware.collector.store.postgres.numbers import (
 )
 from koala_middleware.collector.store.postgres.partitions import PartitionMaker
 from koala_middleware.collector.store.rows import EntryRow, KnownMessage, ReceivedRequest
-from koala_middleware.collector.store.sql.ledger import SqlLedger
+from koala_middleware.collector.store.shared_sql.ledger import SqlLedger
 from koala_middleware.collector.times import DAY, HOUR
 from koala_middleware.collector.validation.emails_and_domains import company_domain
 

@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import Connection
 
 from koala_middleware.collector.store.postgres.connection import PostgresConnection
-from koala_middleware.collector.store.sql.reader import SqlReader
+from koala_middleware.collector.store.shared_sql.reader import SqlReader
 
 
 class PostgresReader(SqlReader):

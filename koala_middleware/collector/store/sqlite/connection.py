@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from koala_middleware.collector.store.sql.connection import Rows
+from koala_middleware.collector.store.shared_sql.connection import Rows
 
 
 class SqliteConnection:

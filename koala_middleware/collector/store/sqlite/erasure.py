@@ -12,7 +12,7 @@ from typing import Any
 
 from koala_middleware.collector.identity import NOBODY, Period
 from koala_middleware.collector.store.mentions import mentions
-from koala_middleware.collector.store.sql.ownership_queries import WITHIN, bounds
+from koala_middleware.collector.store.shared_sql.ownership_queries import WITHIN, bounds
 from koala_middleware.collector.times import HOUR
 
 _ARRAYS = {"identify": "identifies", "track": "events", "page": "page_views"}

@@ -20,8 +20,8 @@ from koala_middleware.collector.store.rows import (
     KnownMessage,
     ReceivedRequest,
 )
-from koala_middleware.collector.store.sql.ledger import SqlLedger
-from koala_middleware.collector.store.sql.ownership_queries import WITHIN, bounds
+from koala_middleware.collector.store.shared_sql.ledger import SqlLedger
+from koala_middleware.collector.store.shared_sql.ownership_queries import WITHIN, bounds
 from koala_middleware.collector.store.sqlite import erasure, expiry
 from koala_middleware.collector.store.sqlite.connection import SqliteConnection
 from koala_middleware.collector.times import HOUR

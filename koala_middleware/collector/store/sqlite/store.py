@@ -17,7 +17,7 @@ from queue import Empty, LifoQueue
 from typing import IO
 
 from koala_middleware.collector.store.errors import DatabaseUnavailable
-from koala_middleware.collector.store.sql.reader import SqlReader
+from koala_middleware.collector.store.shared_sql.reader import SqlReader
 from koala_middleware.collector.store.sqlite.connection import SqliteConnection
 from koala_middleware.collector.store.sqlite.ledger import SqliteLedger
 

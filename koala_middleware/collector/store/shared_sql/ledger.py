@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from koala_middleware.collector.store.sql.ownership_queries import OwnershipQueries
+from koala_middleware.collector.store.shared_sql.ownership_queries import OwnershipQueries
 
 _PAGES = "x" * 64 * 1024
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from koala_middleware.collector.validation.checked import IncomingBatch
 from koala_middleware.collector.validation.emails_and_domains import normal_domain
 from koala_middleware.collector.validation.entries import ARRAYS, add_top_level_identify, parse_entries
 from koala_middleware.collector.validation.fields import batch_email, parse_profile_id, shortened, text_field
-from koala_middleware.collector.validation.incoming import IncomingBatch
 from koala_middleware.collector.validation.json_object import parse_object
 from koala_middleware.collector.validation.refusal import RequestRefused
 

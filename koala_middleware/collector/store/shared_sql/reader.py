@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from koala_middleware.collector.identity import BEGINNING, END, Moment, Ownership, Period, owner
-from koala_middleware.collector.statements import SNAPSHOT, Identify, statements
+from koala_middleware.collector.stated_traits import SNAPSHOT, Identify, statements
 from koala_middleware.collector.store.records import (
     EntryFilter,
     EventCount,
@@ -24,8 +24,8 @@ from koala_middleware.collector.store.records import (
     StoredTrait,
     Totals,
 )
-from koala_middleware.collector.store.sql.connection import SqlConnection
-from koala_middleware.collector.store.sql.ownership_queries import WITHIN, OwnershipQueries, bounds
+from koala_middleware.collector.store.shared_sql.connection import SqlConnection
+from koala_middleware.collector.store.shared_sql.ownership_queries import WITHIN, OwnershipQueries, bounds
 
 LOOKS_BACK = 100_000  # entries that a filtered Live page searches at most
 HISTORY = 1_000  # identifies that a trait's history is read from

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from koala_middleware.collector.identity import Moment, Naming, Ownership, Period, periods
-from koala_middleware.collector.statements import SNAPSHOT, Identify
-from koala_middleware.collector.store.sql.connection import SqlConnection
+from koala_middleware.collector.stated_traits import SNAPSHOT, Identify
+from koala_middleware.collector.store.shared_sql.connection import SqlConnection
 
 WITHIN = "entry.profile_no = ? AND (sent_at, message_id) >= (?, ?) AND (sent_at, message_id) < (?, ?)"
 """The entries of a period; `bounds` gives the values."""

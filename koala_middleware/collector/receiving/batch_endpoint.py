@@ -18,8 +18,8 @@ from koala_middleware.collector.recording.writer import NotStored, QueueFull
 from koala_middleware.collector.runtime import Collector
 from koala_middleware.collector.store.rows import ReceivedRequest
 from koala_middleware.collector.times import now_ms
-from koala_middleware.collector.validation.batches import parse_account_batch, parse_person_batch
-from koala_middleware.collector.validation.incoming import IncomingBatch
+from koala_middleware.collector.validation.checked import IncomingBatch
+from koala_middleware.collector.validation.parsing import parse_account_batch, parse_person_batch
 from koala_middleware.collector.validation.refusal import RequestRefused
 
 RETRY_LATER = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
