@@ -7,6 +7,7 @@ exchange, and decides nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import FileWrapper
 
@@ -169,6 +170,7 @@ def _processing(exchange: Exchange, start_response: StartResponse) -> StartRespo
     return start
 
 
+@lru_cache(maxsize=128)  # an app has few statuses
 def _status_code(status: str) -> int:
     """`"404 Not Found"` gives 404; anything malformed gives 0."""
     try:

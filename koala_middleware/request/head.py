@@ -166,7 +166,8 @@ class WsgiHead:
         return read_cookies(self.cookie_header())
 
     def cookie_header(self) -> str:
-        return str(self._environ.get("HTTP_COOKIE", ""))
+        cookies: str = self._environ.get("HTTP_COOKIE", "")
+        return cookies
 
 
 @lru_cache(maxsize=128)
