@@ -15,7 +15,17 @@ from support.namespaces import Host, host
 from support.waiting import until
 
 SHOP = Path(__file__).parent / "shop.py"
-COLLECTOR = ["-m", "koala_middleware.cli", "collector", "--host", "0.0.0.0", "--port", "0", "--database"]
+COLLECTOR = [
+    "-m",
+    "koala_middleware.cli",
+    "collector",
+    "--host",
+    "0.0.0.0",
+    "--port",
+    "0",
+    "--no-login",
+    "--database",
+]
 
 
 @contextmanager
@@ -25,6 +35,7 @@ def serving(command: list[str], log: Path, **environment: str) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
     try:
         until(lambda: "http://" in log.read_text() or process.poll() is not None, "an address")
+        assert process.poll() is None, log.read_text()
         yield next(word for word in log.read_text().split() if word.startswith("http://"))
     finally:
         process.terminate()
