@@ -254,6 +254,8 @@ class Exchange:
         context = self.context
         if context._ended and not context._calls:
             return
+        if self._pipeline.durable:
+            self._pipeline.delivery.deliver_leftovers()
         if context._calls:
             self.hand_over(context)
         # After an error the exchange stays, to tag or drop later calls.

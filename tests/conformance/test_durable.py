@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from conformance.incoming import environment, http_scope
 from conformance.sites import FRAMEWORKS, Framework
+from support.endpoint import BatchEndpoint
 
 Seen = Callable[[bytes], None]
 
@@ -84,3 +87,20 @@ def test_the_calls_of_a_stream_are_on_disk_before_the_next_chunk_is_sent(
 
 def _times_said(outbox: Path, name: bytes) -> int:
     return sum(path.read_bytes().count(name) for path in outbox.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS, ids=lambda it: it.name)
+def test_a_process_whose_visitors_record_nothing_delivers_what_a_dead_one_left(
+    framework: Framework, tmp_path: Path
+) -> None:
+    with BatchEndpoint() as endpoint:
+        settings = {"public_api_key": "pk_test", "outbox": str(tmp_path), "endpoint": endpoint.url}
+        dies = (
+            "import os, sys\nfrom koala_middleware import KoalaClient\n"
+            f"client = KoalaClient(**{settings | {'delivery': 'relay'}!r})\n"
+            "with client.person(email='ada@example.com') as koala: koala.track('Left Behind')\n"
+            "os._exit(0)"
+        )
+        subprocess.run([sys.executable, "-c", dies], check=True)
+        answered(framework, settings, "/", lambda _: None)
+        assert endpoint.wait_for_posts(1)

@@ -206,6 +206,10 @@ class Dispatcher:
         wait = Wait(began := monotonic(), began + 10 * _GRACE)
         self._wait_for(wait, self._look_around)
 
+    def begin_search(self) -> None:
+        """The same, without waiting for it."""
+        self._ask(self._outbox.look_around)
+
     def forget(self) -> None:
         """Whoever lent what waits has it still: it counts as never taken in."""
         wait = Wait(began := monotonic(), began + _GRACE)
