@@ -157,7 +157,7 @@ class Lanes:
         """As if they had not been claimed."""
         for parcel in reversed(parcels):
             if self.is_out(parcel):
-                self._lanes[parcel.key][:0] = parcel.items
+                self._return(parcel)
                 del self.out[parcel.key]
                 self._queue(parcel.key).due.appendleft(parcel.key)
 
@@ -188,7 +188,7 @@ class Lanes:
         """What is not settled returns to the head of its lane, until `at` (by default after a backoff)."""
         failure = self._failures.setdefault(parcel.key, Failure(0, now))
         failure.count += 1
-        self._lanes[parcel.key][:0] = parcel.items
+        self._return(parcel)
         pause = backoff.pause(failure.count, now - failure.since)
         self._requeue(parcel.key, now, now + pause if at is None else at)
 
@@ -334,6 +334,12 @@ class Lanes:
 
     def _queue(self, key: str) -> DueQueue:
         return self._late if key in self._late_keys else self._fresh
+
+    def _return(self, parcel: Parcel) -> None:
+        """Back into the lane, by age: older items may have been read from a file meanwhile."""
+        lane = self._lanes[parcel.key]
+        lane[:0] = parcel.items
+        lane.sort(key=_came)
 
     def _requeue(self, key: str, now: float, at: float) -> None:
         del self.out[key]

@@ -78,13 +78,13 @@ class ScheduleModel(RuleBasedStateMachine):
     def put_back(self, which: int, pause: float | None) -> None:
         for parcel in self.out[which : which + 1]:
             self.lanes.put_back(parcel, self.now, None if pause is None else self.now + pause)
-            self.out.remove(parcel)
+            self.returned(parcel)
 
     @rule(which=st.integers(0, 4))
     def release(self, which: int) -> None:
         for parcel in self.out[which : which + 1]:
             self.lanes.release([parcel])
-            self.out.remove(parcel)
+            self.returned(parcel)
 
     @rule()
     def recover(self) -> None:
@@ -128,6 +128,11 @@ class ScheduleModel(RuleBasedStateMachine):
         for _, ids in self.flushes:
             ids.clear()
 
+    def returned(self, parcel: Parcel) -> None:
+        """What was read from a file meanwhile may be older."""
+        self.out.remove(parcel)
+        self.waits[parcel.key].sort(key=lambda item: item.came)
+
     def gone(self, items: list[Waiting], name: str) -> None:
         ids = set(map(id, items))
         self.waits[name] = [item for item in self.waits.get(name, []) if id(item) not in ids]
@@ -153,7 +158,8 @@ class ScheduleModel(RuleBasedStateMachine):
         """All that waits leaves, each person's in order, and nothing is left of it."""
         for parcel in self.out:
             self.lanes.put_back(parcel, self.now, self.now)
-        self.out.clear()
+        for parcel in tuple(self.out):
+            self.returned(parcel)
         self.lanes.hurry()
         while parcels := self.lanes.claimed(list(self.lanes.claim(self.now + 1000, 1)), self.now + 1000):
             (parcel,) = parcels
@@ -171,3 +177,18 @@ class ScheduleModel(RuleBasedStateMachine):
 
 TestScheduleModel = ScheduleModel.TestCase
 TestScheduleModel.settings = settings(max_examples=examples(150), stateful_step_count=40, deadline=None)
+
+
+def test_an_older_entry_read_while_a_parcel_is_out_leaves_before_it_once_it_is_back() -> None:
+    def entry(came: float) -> Waiting:
+        return Waiting("track", b"%d" % came, Person("ada"), None, came)
+
+    lanes = Lanes(linger=0.0)
+    lanes.add(entry(2.0), 3.0, late=True)
+    parcels = lanes.claimed(list(lanes.claim(3.0, 1)), 3.0)
+    lanes.add(entry(1.0), 3.0, late=True)
+    lanes.release(parcels)
+    lanes.add(entry(1.5), 3.0, late=True)
+    lanes.hurry()
+    [parcel] = lanes.claimed(list(lanes.claim(3.0, 1)), 3.0)
+    assert [item.came for item in parcel.items] == [1.0, 1.5, 2.0]
