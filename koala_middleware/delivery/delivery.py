@@ -1,4 +1,4 @@
-"""Delivery: the one door to delivery for the rest of the package.
+"""Delivery: the interface of this folder for the rest of the package.
 
 Must not know how a batch is sent, nor what happens at forks and ends.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery import processes
 from koala_middleware.delivery.outbox import counters
-from koala_middleware.delivery.outbox.counters import Door
+from koala_middleware.delivery.outbox.counters import Intake
 from koala_middleware.delivery.report import DeliveryReport, DeliveryStats, Health
 from koala_middleware.delivery.schedule.purge_targets import People
 from koala_middleware.log_once import LogOnce
@@ -25,11 +25,10 @@ FLUSH_TIMEOUT = 10.0  # seconds, where flush() is not told
 
 
 class Delivery:
-    """Takes batches, delivers them, accounts for them.
+    """Accepts batches, delivers them, and counts the outcomes.
 
-    Two of equal configuration in one process share one dispatcher, and so its numbers: a client made per request
-    costs no thread. Making one starts nothing and opens nothing; the first `put` does, in the process that
-    has it. After `close` it can be used again.
+    Deliveries of equal configuration in one process share one dispatcher and its numbers, so a client made per request
+    costs no thread. Making one starts and opens nothing; the first `put` does. After `close` it can be used again.
     """
 
     def __init__(self, config: KoalaConfig) -> None:
@@ -37,7 +36,7 @@ class Delivery:
         self._dispatcher: Dispatcher | None = None
         self._in_use = False  # we are one of its users
         self._pid = os.getpid()
-        self._off = Door()
+        self._off = Intake()
         self._searched_in = 0  # the process that has looked for what others left
         if config.enabled and config.delivery != "off":
             processes.prepare(config)
@@ -45,7 +44,7 @@ class Delivery:
     def put(self, batch: Batch) -> None:
         """Never raises and, but for `delivery="inline"`, never waits for the network.
 
-        With a durable outbox the batch is safe from the death of the process when this returns.
+        With a durable outbox the batch survives the death of the process once this returns.
         """
         try:
             if self._config.delivery == "off":
@@ -56,15 +55,14 @@ class Delivery:
             _notices.error("a batch could not be taken in", error)
 
     def dropped(self, entries: int, reason: str) -> None:
-        """Counts entries that never came to delivery (sampled out, `before_send`), so that the sum is
-        right."""
+        """Count entries that never reached delivery (sampled out, `before_send`), so that the sum is right."""
         if self._config.delivery == "off" or not self._config.enabled:
-            self._off.leave_out(entries, reason)
+            self._off.reject(entries, reason)
         else:
-            self._ready().leave_out(entries, reason)
+            self._ready().reject(entries, reason)
 
     def set_aside(self, batch: Batch, reason: str) -> None:
-        """Keeps a batch that must not be sent with the refused ones, to be looked at. Never raises."""
+        """Keep a batch that must not be sent with the refused entries. Never raises."""
         try:
             if self._config.delivery == "off":
                 self.dropped(len(batch.entries), counters.OFF)
@@ -74,7 +72,7 @@ class Delivery:
             _notices.error("a batch could not be kept aside", error)
 
     def adopt(self) -> None:
-        """Takes over what dead processes left in the durable outbox, without an entry of one's own."""
+        """Adopt what dead processes left in the durable outbox, and wait for it."""
         self._ready().look_around()
 
     def deliver_leftovers(self) -> None:
@@ -93,10 +91,10 @@ class Delivery:
             _notices.error("the outbox could not be searched", error)
 
     def purge(self, emails: Collection[str]) -> int:
-        """Takes out what waits of these people; answers how many entries that were.
+        """Remove these people's waiting entries. Returns their number.
 
-        Out of a durable outbox's files as well. What another living process has there goes within seconds,
-        and is not in the number.
+        Purges a durable outbox's files as well. Entries of another living process go within seconds, and are not
+        counted.
         """
         people, dispatcher = People.of(emails), self._current()
         if dispatcher is not None:
@@ -110,11 +108,10 @@ class Delivery:
         return purge_directory(directory, known_in(directory, people))
 
     def flush(self, timeout: float | None = None) -> DeliveryReport:
-        """Sends what waits now.
+        """Send what waits now.
 
         Args:
-            timeout: Seconds that it may take, 10 when None. It ends before that when nothing can be sent
-            before.
+            timeout: Seconds, 10 when None. It ends earlier if nothing can be sent in that time.
         """
         dispatcher = self._current()
         if dispatcher is None:
@@ -122,14 +119,13 @@ class Delivery:
         return dispatcher.flush(FLUSH_TIMEOUT if timeout is None else timeout)
 
     def close(self, timeout: float | None = None) -> DeliveryReport:
-        """Flushes and lets go. Idempotent; a later `put` starts anew.
+        """Flush and release everything. Idempotent; a later `put` starts anew.
 
-        What is still there then stays in a durable outbox; from memory it is lost, counted ("process
-        ended") and said in one log line. While others of equal configuration are open, or have put something
-        meanwhile, this only flushes.
+        Entries that still wait stay in a durable outbox; from memory they are lost, counted ("process ended") and
+        logged in one line. While others of equal configuration are open, or put something meanwhile, this only flushes.
 
         Args:
-            timeout: Seconds that it may take, `shutdown_timeout` when None.
+            timeout: Seconds, `shutdown_timeout` when None.
         """
         dispatcher = self._current()
         if dispatcher is None:
@@ -142,8 +138,8 @@ class Delivery:
     def stats(self) -> DeliveryStats:
         dispatcher = self._current()
         if dispatcher is None:
-            left_out = {reason: tally.n for reason, tally in self._off.left_out.items()}
-            return DeliveryStats(accepted=sum(left_out.values()), dropped=left_out)
+            rejected = {reason: tally.n for reason, tally in self._off.rejected.items()}
+            return DeliveryStats(accepted=sum(rejected.values()), dropped=rejected)
         return dispatcher.stats()
 
     def health(self) -> Health:
@@ -166,7 +162,7 @@ class Delivery:
         if self._pid != os.getpid():  # we are a forked child: the dispatcher is our parent's
             self._pid = os.getpid()
             self._dispatcher = None
-            self._off = Door()
+            self._off = Intake()
         return self._dispatcher
 
 

@@ -1,5 +1,4 @@
-"""The delivery log: what the log says of delivery, one line when trouble starts, one when it ends, never one
-per entry.
+"""The delivery log: one line when trouble starts, one when it ends, none per entry.
 
 Numbers, settings and kinds of failure only: no line holds a visitor's data.
 """
@@ -13,16 +12,16 @@ from koala_middleware.delivery.report import Change, DeliveryStats
 from koala_middleware.delivery.transports.answers import Answer, advice
 from koala_middleware.log_once import logger as log
 
-BLINK = 1.0  # seconds; an outage that is over before that is not said
-LONG_BLINK = 1.5  # the same of an endpoint that seems to hold everything: it is asked again before that
-CALM = 10.0  # seconds without another entry lost, after which losing is over
+BLINK = 1.0  # seconds; a shorter outage is not logged
+LONG_BLINK = 1.5  # the same for an endpoint that holds everything, which is asked again before that
+CALM = 10.0  # seconds without a lost entry until a loss is over
 _LOSSES = (counters.OUTBOX_FULL, counters.TOO_OLD, counters.CORRUPT)
-_LOUDEST = 3600.0  # an alarm is repeated at growing distances, once an hour at last
+_LOUDEST = 3600.0  # the longest interval between two alarms, in seconds
 
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    """Not said yet. Attributes: `since` when nothing gets through, `changed` when it became what it is."""
+    """A change not logged yet. Attributes: `since` is the start of the outage, `changed` the time of the change."""
 
     answer: Answer
     since: float
@@ -39,13 +38,13 @@ class _Losing:
 
 
 class DeliveryLog:
-    """Remembers what was said. The dispatcher's alone."""
+    """Remembers what was logged. Used by the dispatcher alone."""
 
     def __init__(self, endpoint: str, alarm_after: float) -> None:
         self._endpoint = endpoint
         self._alarm_after = alarm_after
         self._unsaid: _Trouble | None = None
-        self._trouble_since: float | None = None  # of what was said
+        self._trouble_since: float | None = None  # of the logged outage
         self._losing: _Losing | None = None
         self._lost = 0
         self._next_alarm = alarm_after
@@ -53,7 +52,7 @@ class DeliveryLog:
         self._refused_said = 0
 
     def changed(self, change: Change, answer: Answer, waiting: int, now: float, *, sure: bool) -> None:
-        """The endpoint went away, holds everything, or is back.
+        """The endpoint is away, holds everything, or is back.
 
         Args:
             sure: That it holds everything is no guess.
@@ -62,7 +61,7 @@ class DeliveryLog:
             self._say_recovered(waiting, now)
             return
         since = self._unsaid.since if self._unsaid else self._trouble_since
-        # Said if it lasts: one cut connection is no news, and one batch may not be to a firewall's taste.
+        # Logged if it lasts: a single cut connection or rejected batch is no news.
         self._unsaid = _Trouble(answer, now if since is None else since, now, held=change == "held")
         if change == "held" and sure:
             self._say(self._unsaid, waiting)
@@ -98,7 +97,7 @@ class DeliveryLog:
             )
 
     def look(self, stats: DeliveryStats, unserved: float, now: float) -> None:
-        """Says when losing starts and ends, and that nothing gets through.
+        """Log the start and end of a loss, and that nothing is delivered.
 
         Args:
             unserved: Seconds that entries have waited without any delivery.
@@ -121,7 +120,7 @@ class DeliveryLog:
             )
 
     def refused(self, answer: Answer, entries: int, kept: str) -> None:
-        """Entries the endpoint would not take: said at the first, then each time their number is tenfold."""
+        """Log refused entries: the first, then at each tenfold number."""
         self._refused += entries
         if self._refused < 10 * self._refused_said:
             return
@@ -135,7 +134,7 @@ class DeliveryLog:
         )
 
     def ended(self, stats: DeliveryStats, before: DeliveryStats) -> None:
-        """The last line of a process that could not deliver everything."""
+        """Log what a process could not deliver at its end."""
         unanswered = _dropped(stats, before, counters.UNANSWERED)
         lost = _dropped(stats, before, counters.ENDED)
         more = f", and {unanswered} more were sent without an answer" if unanswered else ""

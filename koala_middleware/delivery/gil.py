@@ -1,4 +1,4 @@
-"""Courtesy to the app's threads: long work in short stretches, with the interpreter offered to others in between.
+"""Releases the GIL between short stretches of long work, so that the app's threads are not delayed.
 
 A thread that computes keeps the interpreter for 5 ms (`sys.getswitchinterval()`) from one that wakes up to answer
 a request. A bulk of a thousand people is three milliseconds of claiming, joining and settling.
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 def breathe() -> None:
-    """Whoever waits for the interpreter has it now.
+    """Release the GIL to a waiting thread.
 
     A sleep of nothing takes the kernel 50 µs, which is what the other thread needs to wake up; what only gives the
     interpreter back (`select` of nothing) has it again before that and helps nobody. 20 µs of CPU each, 0.1 µs of an
@@ -27,7 +27,7 @@ def breathe() -> None:
 
 
 def gathered(items: Iterable[_T]) -> list[_T]:
-    """All items as a list, with a breath after each stretch of them."""
+    """All items as a list; releases the GIL after each stretch."""
     iterator, found = iter(items), list[_T]()
     while stretch := list(islice(iterator, STRETCH)):
         found += stretch
@@ -37,7 +37,7 @@ def gathered(items: Iterable[_T]) -> list[_T]:
 
 
 def paced(items: Iterable[_T]) -> Iterator[_T]:
-    """The same items, with a breath after each stretch of them."""
+    """The same items; releases the GIL after each stretch."""
     for number, item in enumerate(items, 1):
         yield item
         if number % STRETCH == 0:

@@ -1,4 +1,4 @@
-"""Processes: one dispatcher per configuration in each, none inherited over a fork, all closed at the end.
+"""Processes: each has one dispatcher per configuration, none inherited by a fork, all closed at its end.
 
 Must not know how a dispatcher delivers. Nothing is started or registered before the first entry.
 """
@@ -37,7 +37,7 @@ _SETTINGS = _ABOUT_THE_ENDPOINT + _ABOUT_THE_BROKER + _ABOUT_TIME + _ABOUT_ROOM
 
 
 class _Process:
-    """What this process has; a forked child begins with a new one."""
+    """The state of this process. A forked child starts with a new one."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -48,13 +48,12 @@ class _Process:
 
 
 _process = _Process()
-# Kept, not collected: destroying them would run the parent's half-done work (locks, sockets) in the child.
+# Never collected: their destruction in the child would touch the parent's locks and sockets.
 _of_parents: list[Dispatcher] = []
 
 
 def prepare(config: KoalaConfig) -> None:
-    """Loads what delivers while the app starts, so that no request has to share the time it takes; nor does who
-    only imports the package: half of its import was this."""
+    """Import what delivers while the app starts, so that no request waits for it."""
     from koala_middleware.delivery.outbox import choosing as outboxes  # noqa: F401, PLC0415  (see above)
     from koala_middleware.delivery.sending import dispatcher  # noqa: F401, PLC0415
     from koala_middleware.delivery.transports import choosing  # noqa: PLC0415  (see above)
@@ -92,7 +91,7 @@ def _current() -> _Process:
 
 
 def _begin_child() -> None:
-    """In a forked child: what waits is the parent's to deliver; locks, threads, connections are not ours."""
+    """In a forked child, leave waiting entries, locks, threads and connections to the parent."""
     global _process
     parents, _process = _process, _Process()
     for dispatcher in list(parents.dispatchers):
@@ -101,7 +100,7 @@ def _begin_child() -> None:
 
 
 def _see_the_end(process: _Process) -> None:
-    """Asks to be called when the process ends, however its kind of process does."""
+    """Register for the end of the process, whatever kind of process it is."""
     if process.sees_its_end:
         return
     process.sees_its_end = True
@@ -121,7 +120,7 @@ def _see_the_end(process: _Process) -> None:
 
 
 def close_all(longest: float = math.inf) -> None:
-    """The process ends: one deadline for all dispatchers, the longest of theirs, and `longest` seconds at most."""
+    """Close all dispatchers at the end of the process, within the longest of their timeouts and `longest` seconds."""
     dispatchers = list(_current().dispatchers)
     patience = max((dispatcher.shutdown_timeout for dispatcher in dispatchers), default=0.0)
     deadline = monotonic() + min(patience, longest)

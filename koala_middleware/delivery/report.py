@@ -1,4 +1,4 @@
-"""What delivery tells: the numbers of `stats()`, the outcome of a flush, the verdict of `health()`.
+"""Reports: the numbers of `stats()`, the outcome of a flush, and `health()`.
 
 Plain values. Must not know how the numbers came about.
 """
@@ -49,7 +49,7 @@ class DeliveryStats:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryReport:
-    """What a flush or close did, in entries.
+    """The outcome of a flush or close, in entries.
 
     Attributes:
         complete: Nothing that waited when it was called waits any more.
@@ -67,7 +67,7 @@ class DeliveryReport:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether entries get through.
+    """Whether entries are delivered.
 
     Attributes:
         ok: False once entries wait and nothing was delivered for `alarm_after`, or while the endpoint holds.
@@ -84,7 +84,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryEvent:
-    """What became of one POST, or of entries that never became one; handed to `on_delivery`.
+    """The outcome of one POST, or of entries that were never sent. The argument of `on_delivery`.
 
     Attributes:
         status: The endpoint's HTTP status, None when there was no answer.

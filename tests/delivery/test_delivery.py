@@ -1,4 +1,4 @@
-"""Delivery in a process: the door, its threads, forks and ends."""
+"""Delivery in a process: its interface, threads, forks and ends."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from koala_middleware.delivery.clock import monotonic
 from koala_middleware.delivery.outbox import counters
-from koala_middleware.delivery.outbox.base import Desk, Outbox
+from koala_middleware.delivery.outbox.base import Outbox, SharedState
 from koala_middleware.delivery.outbox.counters import stats_of
 from koala_middleware.delivery.outbox.durable import DurableOutbox
 from koala_middleware.delivery.outbox.memory import MemoryOutbox
@@ -24,10 +24,10 @@ from koala_middleware.protocol.batches import Batch
 class Box:
     """Attributes: `taken` are the message ids of what was delivered, in order."""
 
-    def __init__(self, make: Callable[[Desk], Outbox], linger: float = 0.0) -> None:
-        self.desk = Desk(Lanes(linger))
-        self.lanes = self.desk.lanes
-        self.outbox = make(self.desk)
+    def __init__(self, make: Callable[[SharedState], Outbox], linger: float = 0.0) -> None:
+        self.shared = SharedState(Lanes(linger))
+        self.lanes = self.shared.lanes
+        self.outbox = make(self.shared)
         self.taken: list[str] = []
 
     def put(self, batch: Batch) -> None:
@@ -36,8 +36,8 @@ class Box:
 
     def take_in(self) -> None:
         now = monotonic()
-        while self.desk.inbox:
-            self.outbox.take_in(cast("Any", self.desk.inbox.popleft()), now)
+        while self.shared.inbox:
+            self.outbox.take_in(cast("Any", self.shared.inbox.popleft()), now)
 
     def claim_many(self, now: float, most: int) -> list[Parcel]:
         self.take_in()
@@ -46,7 +46,7 @@ class Box:
             for parcel in parcels:
                 if old := [item for item in parcel.items if now - item.came > self.outbox.max_age]:
                     self.settled(parcel, old)
-                    self.desk.ledger.drop(len(old), counters.TOO_OLD)
+                    self.shared.ledger.drop(len(old), counters.TOO_OLD)
             if young := [parcel for parcel in parcels if parcel.items]:
                 return young
             self.outbox.read_on(now)
@@ -67,12 +67,12 @@ class Box:
     def done(self, parcel: Parcel, items: Sequence[Waiting] | None = None) -> None:
         items = parcel.items if items is None else items
         self.taken += ids_of(items)
-        self.desk.ledger.deliver(len(items))
+        self.shared.ledger.deliver(len(items))
         self.settled(parcel, items)
 
     def refuse(self, parcel: Parcel, items: Sequence[Waiting], reason: str) -> None:
         self.outbox.keep_aside(items, reason)
-        self.desk.ledger.refuse(len(items))
+        self.shared.ledger.refuse(len(items))
         self.settled(parcel, items)
 
     def put_back(self, parcel: Parcel, now: float, at: float | None = None) -> None:
@@ -98,9 +98,9 @@ class Box:
         self.outbox.abandon()
 
     def stats(self) -> DeliveryStats:
-        snapshot = self.desk.ledger.snapshot(self.lanes.oldest())
+        snapshot = self.shared.ledger.snapshot(self.lanes.oldest())
         clocks = monotonic(), time.time()
-        return stats_of(self.desk.door, snapshot, clocks, self.outbox.waiting_bytes())
+        return stats_of(self.shared.intake, snapshot, clocks, self.outbox.waiting_bytes())
 
     def drain(self) -> list[str]:
         """Adopts, delivers everything, and tells the message ids in the order they would have left."""
@@ -116,13 +116,13 @@ class Box:
 
 def memory_box(linger: float = 0.0, **settings: Any) -> Box:
     settings = {"max_entries": 100, "max_bytes": 1 << 20, "drop_old": False, **settings}
-    return Box(lambda desk: MemoryOutbox(desk, **settings), linger)
+    return Box(lambda shared: MemoryOutbox(shared, **settings), linger)
 
 
 def durable_box(directory: Path, linger: float = 0.0, **settings: Any) -> Box:
     limits = {"max_entries": 1000, "max_bytes": 1 << 22, "memory_bytes": 1 << 20}
     usual = {**limits, "max_age": 3600.0, "drop_old": False, "sync": False}
-    return Box(lambda desk: DurableOutbox(desk, directory, **{**usual, **settings}), linger)
+    return Box(lambda shared: DurableOutbox(shared, directory, **{**usual, **settings}), linger)
 
 
 def ids_of(items: Sequence[Waiting]) -> list[str]:

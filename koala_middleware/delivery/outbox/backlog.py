@@ -1,4 +1,4 @@
-"""The backlog on disk: segments with entries that are in no memory, and whose entries those are.
+"""The backlog on disk: segments with unread entries, and the subjects of these.
 
 Read from its oldest end as there is room. A subject with entries here waits for them: what it says next goes behind
 them. Must not know the schedule or when anything is read.
@@ -14,12 +14,12 @@ from koala_middleware.protocol.subjects import Subject
 
 
 class Backlog:
-    """Attributes: `entries` that nobody has read."""
+    """Attributes: `entries` is the number of unread entries."""
 
     def __init__(self) -> None:
         self.entries = 0
         self._segments: deque[Segment] = deque()
-        # How many entries of each subject, by hash: two of one hash wait for each other.
+        # The number of unread entries of each subject, by hash: a collision only makes one wait longer.
         self._subjects: dict[int, int] = {}
 
     def __iter__(self) -> Iterator[Segment]:
@@ -29,7 +29,7 @@ class Backlog:
         return hash(subject.key) in self._subjects if self._subjects else False
 
     def add(self, segment: Segment, subject: Subject, entries: int) -> None:
-        """Entries of this subject are in the segment, unread."""
+        """Count unread entries of this subject in the segment."""
         if not segment.queued:
             segment.queued = True
             self._segments.append(segment)
@@ -37,23 +37,23 @@ class Backlog:
         self._count(subject, entries)
 
     def adopt(self, segments: list[Segment]) -> None:
-        """What dead processes left comes first: it is older."""
+        """Add segments of dead processes, first: they are older."""
         for segment in reversed(segments):
             segment.queued = True
             self._segments.appendleft(segment)
         self.entries += sum(segment.unread for segment in segments)
 
     def subject_waits(self, subject: Subject) -> None:
-        """An adopted segment, which is counted already, has an entry of this subject."""
+        """Register the subject of an entry in an adopted segment, whose entries are counted already."""
         name = hash(subject.key)
         self._subjects[name] = self._subjects.get(name, 0) + 1
 
     def next(self) -> Segment | None:
-        """The segment to read on in."""
+        """The segment to read next."""
         return self._segments[0] if self._segments else None
 
     def advance(self, segment: Segment, reading: Reading) -> None:
-        """This was read and is in memory now."""
+        """Entries were read into memory."""
         segment.cursor = reading.cursor
         read = len(reading.items) + reading.damaged
         segment.unread -= read
@@ -64,23 +64,23 @@ class Backlog:
             self.give_up(segment)
 
     def taken_out(self, segment: Segment, subject: Subject) -> None:
-        """One entry of this subject need not be read."""
+        """Discount one purged entry of this subject."""
         segment.unread -= 1
         self.entries -= 1
         self._forget(subject)
 
     def give_up(self, segment: Segment) -> int:
-        """Nothing more is read of it; how many entries were unread."""
+        """Stop reading a segment. Returns the number of unread entries."""
         unread, segment.unread = max(segment.unread, 0), 0
         segment.cursor = segment.known
         segment.ahead.clear()
         self.entries -= unread
         if segment.queued:
             segment.queued = False
-            self._segments.remove(segment)  # nearly always the first
+            self._segments.remove(segment)  # usually the first
         if not self._segments:
             self.entries = 0
-            self._subjects.clear()  # damaged lines never said whose they were
+            self._subjects.clear()  # the subjects of damaged lines are unknown
         return unread
 
     def clear(self) -> None:

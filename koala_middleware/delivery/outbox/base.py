@@ -1,4 +1,4 @@
-"""What the dispatcher asks of an outbox: where entries wait until the endpoint has taken them.
+"""The interface of an outbox, where entries wait until the endpoint has taken them.
 
 An outbox composes the schedule with a place to store entries. `put` runs on callers' threads; every other method
 belongs to the dispatcher. Must not know the network or threads.
@@ -11,29 +11,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from koala_middleware.delivery.outbox.counters import Door, Ledger
+from koala_middleware.delivery.outbox.counters import Intake, Ledger
 from koala_middleware.delivery.schedule.items import Waiting
 from koala_middleware.delivery.schedule.lanes import Lanes
 from koala_middleware.delivery.schedule.purge_targets import People
 from koala_middleware.protocol.batches import Batch
 
-# A batch, when it came (monotonic), and where a durable outbox has written it; None where only memory has it.
+# A batch, its arrival time (monotonic), and where it is written; None if only memory has it.
 Put = tuple[Batch, float, object | None]
 Request = Callable[[float], None]
 
 
 @dataclass(slots=True)
-class Desk:
-    """What callers, the dispatcher and its outbox share.
+class SharedState:
+    """The state that callers, the dispatcher and its outbox share.
 
     Attributes:
-        inbox: What callers ask of the dispatcher, in order: batches to take in, and requests to run.
-        door: Counted by callers. `lanes` and `ledger` belong to the dispatcher.
+        inbox: Messages to the dispatcher, in order: batches to accept, and requests to run.
+        intake: Counted by callers. `lanes` and `ledger` belong to the dispatcher.
     """
 
     lanes: Lanes
     inbox: deque[Put | Request] = field(default_factory=deque)
-    door: Door = field(default_factory=Door)
+    intake: Intake = field(default_factory=Intake)
     ledger: Ledger = field(default_factory=Ledger)
 
 
@@ -55,37 +55,37 @@ class Outbox(Protocol):
     def max_age(self) -> float: ...
 
     def put(self, batch: Batch, came: float) -> None:
-        """Lays the batch into the inbox, or counts its entries as dropped. Never waits long, never raises."""
+        """Append the batch to the inbox, or count its entries as dropped. Never raises."""
 
     def take_in(self, put: Put, now: float) -> None:
-        """A batch from the inbox waits from now on."""
+        """Schedule a batch from the inbox."""
 
     def read_on(self, now: float) -> None:
-        """Fills the schedule from files, as far as there is room."""
+        """Read entries from files into the schedule while there is room."""
 
     def finish(self, items: Sequence[Waiting]) -> None:
-        """These items need not be stored any longer."""
+        """Mark settled items as done."""
 
     def keep_aside(self, items: Sequence[Waiting], reason: str) -> None:
-        """Stores refused items, where the outbox can."""
+        """Store refused items, if the outbox can."""
 
     def tend(self, now: float) -> None:
-        """Regular care: ages, files of dead processes, trouble with the disk."""
+        """Periodic maintenance: expired entries, orphaned files, disk errors."""
 
     def look_around(self, now: float) -> None:
-        """Takes over what dead processes left."""
+        """Adopt the files of dead processes."""
 
     def purge(self, people: People) -> int:
-        """Takes out what waits of these people; answers how many entries."""
+        """Remove these people's waiting entries. Returns their number."""
 
     def close(self) -> None:
-        """Lets go of everything: what only memory holds is counted as dropped, files wait for the next process."""
+        """Release everything. Entries only in memory are counted as dropped; files wait for the next process."""
 
     def waiting_bytes(self) -> int:
-        """Of what waits. On any thread."""
+        """The bytes that wait. Thread-safe."""
 
     def abandon(self) -> None:
-        """In a forked child: what is open belongs to the parent. Takes no lock."""
+        """In a forked child, leave open files to the parent. Takes no lock."""
 
 
 def size_of(batch: Batch) -> int:

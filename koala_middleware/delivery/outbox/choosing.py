@@ -1,11 +1,11 @@
-"""Which outbox the settings name, and where it lies. Must not know how either works."""
+"""Chooses the outbox and its directory by the settings. Must not know how an outbox works."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from koala_middleware.config.settings import KoalaConfig
-from koala_middleware.delivery.outbox.base import Desk, Outbox
+from koala_middleware.delivery.outbox.base import Outbox, SharedState
 from koala_middleware.delivery.outbox.durable import DurableOutbox
 from koala_middleware.delivery.outbox.memory import MemoryOutbox
 
@@ -13,17 +13,17 @@ MEMORY_BYTES = 16 * 1024 * 1024
 DISK_BYTES = 256 * 1024 * 1024
 
 
-def outbox_for(desk: Desk, config: KoalaConfig) -> Outbox:
+def outbox_for(shared: SharedState, config: KoalaConfig) -> Outbox:
     drop_old = config.overflow == "drop-old"
     if config.outbox is None:
         return MemoryOutbox(
-            desk,
+            shared,
             max_entries=config.outbox_max_entries,
             max_bytes=config.outbox_max_bytes or MEMORY_BYTES,
             drop_old=drop_old,
         )
     return DurableOutbox(
-        desk,
+        shared,
         directory_for(config.outbox, config.public_api_key),
         max_entries=config.outbox_max_entries,
         max_bytes=config.outbox_max_bytes or DISK_BYTES,
@@ -36,5 +36,5 @@ def outbox_for(desk: Desk, config: KoalaConfig) -> Outbox:
 
 
 def directory_for(outbox: str, public_api_key: str) -> Path:
-    """Entries of different keys never mix: each key has a directory of its own."""
+    """The directory of one key. Entries of different keys never mix."""
     return Path(outbox) / f"key-{public_api_key}"

@@ -1,6 +1,6 @@
-"""How many entries came, and what became of each. Nobody here looks into an entry.
+"""Counters: how many entries were accepted, and their outcome. Must not look into an entry.
 
-`Door` is counted on callers' threads and only grows; `Ledger` belongs to the dispatcher, which publishes it as a
+`Intake` is counted on callers' threads and only grows; `Ledger` belongs to the dispatcher, which publishes it as a
 `Snapshot`. What waits is the difference, so the numbers add up whenever they are read.
 """
 
@@ -16,15 +16,14 @@ OUTBOX_FULL = "outbox full"
 TOO_OLD = "too old"
 CORRUPT = "corrupt"
 ENDED = "process ended"
-UNANSWERED = "unanswered at the end"  # on its way when the process ended: the endpoint may have it
+UNANSWERED = "unanswered at the end"  # in flight when the process ended: the endpoint may have it
 OFF = "delivery off"
 ERASED = "erased"
 ERROR = "error"
 
 
 class Tally:
-    """One number. `+=` of an int on an attribute is one step: CPython changes threads and runs signal handlers at
-    calls and loops only."""
+    """A counter. CPython switches threads and runs signal handlers only at calls and loops, so `+=` is one step."""
 
     __slots__ = ("n",)
 
@@ -32,33 +31,33 @@ class Tally:
         self.n = 0
 
 
-class Door:
-    """What callers put, in entries and bytes.
+class Intake:
+    """The entries and bytes that callers put.
 
     Attributes:
-        accepted, size: What was let in.
-        refused: What `set_aside` was given: it never waits.
-        left_out: What was dropped before it could wait, by reason.
+        accepted, size: Entries and bytes accepted.
+        refused: Entries given to `set_aside`, which never wait.
+        rejected: Entries dropped before they were accepted, by reason.
     """
 
     def __init__(self) -> None:
         self.accepted = 0
         self.size = 0
         self.refused = 0
-        self.left_out: dict[str, Tally] = {}
+        self.rejected: dict[str, Tally] = {}
 
-    def let_in(self, entries: int, size: int) -> None:
+    def admit(self, entries: int, size: int) -> None:
         self.accepted += entries
         self.size += size
 
-    def leave_out(self, entries: int, reason: str) -> None:
-        tally = self.left_out.get(reason) or self.left_out.setdefault(reason, Tally())
+    def reject(self, entries: int, reason: str) -> None:
+        tally = self.rejected.get(reason) or self.rejected.setdefault(reason, Tally())
         tally.n += entries
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The ledger as it was at one moment. Times are on the monotonic clock."""
+    """An immutable copy of the ledger. Times are monotonic."""
 
     delivered: int = 0
     refused: int = 0
@@ -72,14 +71,14 @@ class Snapshot:
 
 @dataclass(slots=True)
 class Ledger:
-    """What became of entries.
+    """The outcomes of entries.
 
     Attributes:
-        gone: Entries that wait no more: delivered, refused and dropped.
+        gone: Settled entries: delivered, refused and dropped.
         size: Their bytes.
-        adopted: Entries taken over from dead processes, which came through no door of ours.
-        forgotten: Entries handed back to the broker that lent them.
-        succeeded_at: When the endpoint last took a batch.
+        adopted: Entries adopted from dead processes, which were never put here.
+        forgotten: Entries returned to their broker.
+        succeeded_at: When a batch was last delivered.
     """
 
     delivered: int = 0
@@ -118,23 +117,23 @@ class Ledger:
         )
 
 
-def stats_of(door: Door, now: Snapshot, clocks: tuple[float, float], waiting_bytes: int) -> DeliveryStats:
-    """All numbers. What was put since the snapshot waits.
+def stats_of(intake: Intake, now: Snapshot, clocks: tuple[float, float], waiting_bytes: int) -> DeliveryStats:
+    """The statistics. Entries put since the snapshot count as waiting.
 
     Args:
         clocks: The monotonic clock and the wall clock.
     """
     monotonic, wall = clocks
-    accepted = door.accepted + now.adopted - now.forgotten
-    left_out = {reason: tally.n for reason, tally in tuple(door.left_out.items())}
+    accepted = intake.accepted + now.adopted - now.forgotten
+    rejected = {reason: tally.n for reason, tally in tuple(intake.rejected.items())}
     waiting = accepted - now.delivered - now.refused - sum(now.dropped.values())
-    dropped = Counter(now.dropped) + Counter(left_out)
+    dropped = Counter(now.dropped) + Counter(rejected)
     age = None
     if waiting > 0:
         age = 0.0 if now.oldest is None else max(monotonic - now.oldest, 0.0)
-    refused = door.refused
+    refused = intake.refused
     return DeliveryStats(
-        accepted=accepted + refused + sum(left_out.values()),
+        accepted=accepted + refused + sum(rejected.values()),
         delivered=now.delivered,
         waiting=waiting,
         refused=now.refused + refused,

@@ -1,7 +1,7 @@
-"""The durable outbox: every entry is in a file before `put` returns, and in memory only while it is on its way.
+"""The durable outbox: every entry is in a file before `put` returns, and in memory only while it is in flight.
 
-Composes the log that callers write, the backlog that is read on as there is room, and the schedule. While the disk
-is in trouble entries wait in memory, and are written once it is not. Must not know the file format.
+Composes the log that callers write, the backlog that is read while there is room, and the schedule. After a disk
+error, entries wait in memory and are written later. Must not know the file format.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from koala_middleware.delivery.clock import monotonic
 from koala_middleware.delivery.gil import breathe, paced
 from koala_middleware.delivery.outbox import counters, folder
 from koala_middleware.delivery.outbox.backlog import Backlog
-from koala_middleware.delivery.outbox.base import Desk, Put, size_of
+from koala_middleware.delivery.outbox.base import Put, SharedState, size_of
 from koala_middleware.delivery.outbox.log import SLOW, Full, Log, Written, trouble_of
 from koala_middleware.delivery.outbox.orphans import Orphans, plausible
 from koala_middleware.delivery.outbox.purging import known_in, notes, purge_directory
@@ -28,9 +28,9 @@ from koala_middleware.delivery.schedule.purge_targets import People
 from koala_middleware.log_once import logger
 from koala_middleware.protocol.batches import Batch
 
-WINDOW = 1000  # entries in memory: so many fresh ones, and so many of the backlog
-LOOK_AROUND = 5.0  # seconds between two searches for what dead processes left
-READ_AGAIN = 5.0  # seconds after a file could not be read
+WINDOW = 1000  # the most entries in memory: of new ones, and of the backlog
+LOOK_AROUND = 5.0  # seconds between two searches for orphans
+READ_AGAIN = 5.0  # seconds until an unreadable file is tried again
 
 
 class DurableOutbox:
@@ -38,14 +38,14 @@ class DurableOutbox:
 
     Args:
         directory: Made if missing, readable by its owner alone. One for all processes of one key.
-        max_entries, memory_bytes: The bounds of what waits in memory while the disk is in trouble.
-        sync: `put` waits until the disk has it (power loss), not only the operating system (process death).
-        hands_over: Delivers nothing itself: lets go of its files after a second, for a relay to take over.
+        max_entries, memory_bytes: The limits in memory after a disk error.
+        sync: `put` waits for the disk (survives power loss), not only for the operating system (survives the process).
+        hands_over: Delivers nothing itself; releases its files after a second, for a relay.
     """
 
     def __init__(
         self,
-        desk: Desk,
+        shared: SharedState,
         directory: Path,
         *,
         max_entries: int,
@@ -56,7 +56,7 @@ class DurableOutbox:
         memory_bytes: int,
         hands_over: bool = False,
     ) -> None:
-        self._desk = desk
+        self._shared = shared
         self._log = Log(directory, max_bytes=max_bytes, sync=sync)
         self._refused = Refused(directory, max_bytes)
         self._backlog = Backlog()
@@ -66,54 +66,56 @@ class DurableOutbox:
         self._drop_old = drop_old
         self.hands_over = hands_over
         self._ours: dict[str, Segment] = {}
-        self._kept: dict[str, int] = {}  # entries of files that we let go of, by name, until they are gone
-        self._parked: list[Put] = []  # of subjects with a backlog, while the disk is in trouble
-        self._loose = [0, 0]  # entries and bytes that only memory has: let in by callers
-        self._loose_gone = [0, 0]  # the same: settled or written, counted by the dispatcher
-        self._heeded: set[str] = set()  # notes of purges, by their files' names
+        self._kept: dict[
+            str, int
+        ] = {}  # entries of released files, by name, until another process is done with them
+        self._parked: list[Put] = []  # batches of subjects with a backlog, after a disk error
+        self._unwritten = [0, 0]  # entries and bytes only in memory: accepted by callers
+        self._unwritten_gone = [0, 0]  # of these, settled or written: counted by the dispatcher
+        self._applied_notes: set[str] = set()  # purge notes that were applied, by file name
         self._looked_around_at = self._looked_after_kept_at = self._read_again_at = -math.inf
-        self._adopted = 0  # segments of dead processes that are ours
-        self._troubles: dict[str, str] = {}  # of files, by occasion
-        self._said = ""
+        self._adopted = 0  # the number of adopted segments
+        self._troubles: dict[str, str] = {}  # file errors, by operation
+        self._logged = ""
         self._pid = os.getpid()
 
     # On callers' threads
 
     def put(self, batch: Batch, came: float) -> None:
-        log, desk = self._log, self._desk
+        log, shared = self._log, self._shared
         entries, size = len(batch.entries), size_of(batch)
         if came < log.paused_until:
-            self._put_loose(batch, came, entries, size)
+            self._put_in_memory(batch, came, entries, size)
             return
         with log.lock:
             try:
                 written = log.write(batch, came)
             except Full:
                 if not self._drop_old:
-                    desk.door.leave_out(entries, counters.OUTBOX_FULL)
+                    shared.intake.reject(entries, counters.OUTBOX_FULL)
                     return
                 written = None
             if written is None:
-                self._put_loose(batch, came, entries, size)
+                self._put_in_memory(batch, came, entries, size)
             else:
-                desk.door.let_in(entries, size)
-                desk.inbox.append((batch, came, written))
+                shared.intake.admit(entries, size)
+                shared.inbox.append((batch, came, written))
 
-    def _put_loose(self, batch: Batch, came: float, entries: int, size: int) -> None:
-        """Only memory has it, until the dispatcher has written it."""
-        door = self._desk.door
+    def _put_in_memory(self, batch: Batch, came: float, entries: int, size: int) -> None:
+        """Keep a batch in memory until the dispatcher can write it."""
+        intake = self._shared.intake
         most_entries, most_bytes = self._most_in_memory
-        waits = self._loose[0] - self._loose_gone[0] + entries
-        if waits > most_entries or self._loose[1] - self._loose_gone[1] + size > most_bytes:
-            door.leave_out(entries, counters.OUTBOX_FULL)
+        waits = self._unwritten[0] - self._unwritten_gone[0] + entries
+        if waits > most_entries or self._unwritten[1] - self._unwritten_gone[1] + size > most_bytes:
+            intake.reject(entries, counters.OUTBOX_FULL)
             return
-        self._loose[0] += entries
-        self._loose[1] += size
-        door.let_in(entries, size)
-        self._desk.inbox.append((batch, came, None))
+        self._unwritten[0] += entries
+        self._unwritten[1] += size
+        intake.admit(entries, size)
+        self._shared.inbox.append((batch, came, None))
 
     def waiting_bytes(self) -> int:
-        return max(self._log.bytes + self._loose[1] - self._loose_gone[1], 0)
+        return max(self._log.bytes + self._unwritten[1] - self._unwritten_gone[1], 0)
 
     # The dispatcher's
 
@@ -139,25 +141,25 @@ class DurableOutbox:
             now_written = self._write_now(batch, came)
         except Full:
             if self._drop_old:
-                self._drop_loose(batch, counters.OUTBOX_FULL)
+                self._drop_unwritten(batch, counters.OUTBOX_FULL)
                 return
             now_written = None
         if now_written is not None:
-            self._loosen(-len(batch.entries), -size_of(batch))
+            self._count_unwritten(-len(batch.entries), -size_of(batch))
             self._take_in_written(batch, came, now_written, now, ours=True)
         elif self._backlog.has(batch.subject):
             self._parked.append(put)
         else:
-            self._take_in_loose(batch, came, now)
+            self._schedule_unwritten(batch, came, now)
 
-    def _take_in_loose(self, batch: Batch, came: float, now: float) -> None:
+    def _schedule_unwritten(self, batch: Batch, came: float, now: float) -> None:
         at = time.time() - (now - came)
         for entry in batch.entries:
             item = Waiting(entry.kind, entry.body, batch.subject, batch.ip, came, at)
-            self._desk.lanes.add(item, now)
+            self._shared.lanes.add(item, now)
 
     def read_on(self, now: float) -> None:
-        lanes = self._desk.lanes
+        lanes = self._shared.lanes
         if self.hands_over or now < self._read_again_at:
             return
         while (
@@ -178,13 +180,13 @@ class DurableOutbox:
             if isinstance(place, Place):
                 by_segment.setdefault(id(place.segment), []).append(place)
             else:
-                self._loosen(-1, -len(item.body))
+                self._count_unwritten(-1, -len(item.body))
         for places in by_segment.values():
             segment = places[0].segment
-            # A segment that was let go of meanwhile is its next owner's, who sends these again.
+            # The next owner of a released segment sends these again.
             if self._ours.get(segment.path.stem) is segment:
                 segment.undone -= len(places)
-                with self._noting_trouble("finish"):
+                with self._recording_trouble("finish"):
                     if not self._cleared(segment):
                         segment.mark_done(places)
 
@@ -193,59 +195,59 @@ class DurableOutbox:
 
     def tend(self, now: float) -> None:
         self._see_created()
-        with self._noting_trouble("tend"):
+        with self._recording_trouble("tend"):
             self._give_up_vanished()
         if self._log.paused_until:
             self._try_disk()
-        if self._loose[0] > self._loose_gone[0]:
-            self._write_loose(now)
+        if self._unwritten[0] > self._unwritten_gone[0]:
+            self._write_unwritten(now)
         if self.hands_over:
             self._let_go()
         elif now - self._looked_around_at >= LOOK_AROUND:
             self.look_around(now)
         for segment in [one for one in self._ours.values() if one.undone <= 0 and not one.adopted]:
-            with self._noting_trouble("tend"):
+            with self._recording_trouble("tend"):
                 self._cleared(segment)
         self._look_after_kept(now)
-        self._say_trouble()
+        self._log_trouble()
 
     def look_around(self, now: float) -> None:
         self._looked_around_at = now
         if self.hands_over:
             self._let_go()
             return
-        with self._noting_trouble("look around"):
+        with self._recording_trouble("look around"):
             found = self._orphans.find(self._ours)
             self._log.others = found.others
             for segment in found.adopted:
                 self._adopt(segment)
             self._backlog.adopt([segment for segment in found.adopted if segment.undone > 0])
             self._drop_expired(now)
-            self._heed_notes(again=bool(found.adopted))
+            self._apply_purge_notes(again=bool(found.adopted))
             if not self._adopted:
                 self._orphans.give_up()
 
     def purge(self, people: People) -> int:
         directory = self._log.directory
         here = 0
-        with self._noting_trouble("purge"):
+        with self._recording_trouble("purge"):
             if directory.is_dir():
                 people = known_in(directory, people)
         here = self._take_out(people)
-        with self._noting_trouble("purge"):
+        with self._recording_trouble("purge"):
             here += purge_directory(directory, people)
         return here
 
     def close(self) -> None:
-        desk = self._desk
-        self._write_loose(monotonic())
-        unanswered, rest = desk.lanes.clear()
+        shared = self._shared
+        self._write_unwritten(monotonic())
+        unanswered, rest = shared.lanes.clear()
         for items, reason in ((unanswered, counters.UNANSWERED), (rest, counters.ENDED)):
             lost = [item for item in items if not isinstance(item.place, Place)]
             self.finish(lost)
-            desk.ledger.drop(len(lost), reason)
+            shared.ledger.drop(len(lost), reason)
         for batch, _, _ in self._parked:
-            self._drop_loose(batch, counters.ENDED)
+            self._drop_unwritten(batch, counters.ENDED)
         self._parked.clear()
         self._let_go()
 
@@ -255,7 +257,7 @@ class DurableOutbox:
         self._orphans.abandon()
 
     def __del__(self) -> None:
-        """Nobody closed it. In a forked child all of it is the parent's."""
+        """Release the files of an outbox that was not closed. In a forked child they are the parent's."""
         with suppress(Exception):
             if os.getpid() != self._pid:
                 self.abandon()
@@ -268,11 +270,11 @@ class DurableOutbox:
         self, batch: Batch, came: float, written: Written, now: float, *, ours: bool = False
     ) -> None:
         """Args:
-        ours: The dispatcher has written it: what callers have written before may still be in the inbox.
+        ours: The dispatcher wrote it, so earlier writes of callers may still be in the inbox.
         """
         segment, offset, lines = written
-        lanes, entries = self._desk.lanes, len(lines)
-        if segment.descriptor < 0:  # let go of before this was taken in
+        lanes, entries = self._shared.lanes, len(lines)
+        if segment.descriptor < 0:  # released before this was accepted
             self._kept[segment.path.stem] = self._kept.get(segment.path.stem, 0) + entries
             return
         self._ours[segment.path.stem] = segment
@@ -300,7 +302,7 @@ class DurableOutbox:
             lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, came, at, place), now)
 
     def _write_now(self, batch: Batch, came: float) -> Written | None:
-        """Does what the caller could not. None while somebody else writes, or the disk is in trouble. Raises Full."""
+        """Write what a caller could not. None while a caller writes, or after a disk error. Raises Full."""
         log = self._log
         if log.trouble is not None or not log.lock.acquire(blocking=False):
             return None
@@ -315,32 +317,32 @@ class DurableOutbox:
             log.lock.release()
 
     def _drop_oldest_segment(self) -> bool:
-        """Makes room: the oldest file of the backlog is given up."""
+        """Make room by dropping the oldest file of the backlog."""
         segment = self._backlog.next()
         if segment is None or not segment.sealed:
             return False
         self._lose(segment, counters.OUTBOX_FULL)
         return True
 
-    def _drop_loose(self, batch: Batch, reason: str) -> None:
-        self._loosen(-len(batch.entries), -size_of(batch))
-        self._desk.ledger.drop(len(batch.entries), reason)
+    def _drop_unwritten(self, batch: Batch, reason: str) -> None:
+        self._count_unwritten(-len(batch.entries), -size_of(batch))
+        self._shared.ledger.drop(len(batch.entries), reason)
 
-    def _loosen(self, entries: int, size: int) -> None:
-        """So many entries more, or less, are in memory alone."""
-        self._loose_gone[0] -= entries
-        self._loose_gone[1] -= size
+    def _count_unwritten(self, entries: int, size: int) -> None:
+        """Count entries that are only in memory."""
+        self._unwritten_gone[0] -= entries
+        self._unwritten_gone[1] -= size
 
     # Reading on
 
     def _read(self, segment: Segment, now: float) -> bool:
-        """Reads some of it into the schedule; False when that cannot be done now."""
+        """Read a part of the segment into the schedule; False if that is impossible now."""
         try:
             if not segment.open():
                 self._lose_to_others(segment)
                 return True
             reading = segment.read()
-        except OSError as trouble:  # a disk that cannot answer now says nothing of what is on it
+        except OSError as trouble:  # a failing disk says nothing about its content
             self._read_again_at = now + READ_AGAIN
             self._troubles["reading"] = trouble_of(trouble)
             return False
@@ -350,12 +352,12 @@ class DurableOutbox:
             return True
         segment.undone -= reading.damaged
         self._backlog.advance(segment, reading)
-        self._desk.ledger.drop(reading.damaged, counters.CORRUPT)
+        self._shared.ledger.drop(reading.damaged, counters.CORRUPT)
         for item in paced(reading.items):
             item.came = self._came(item, segment, now)
-            self._desk.lanes.add(item, now, late=True)
+            self._shared.lanes.add(item, now, late=True)
         if segment.cursor >= segment.known:
-            with self._noting_trouble("read"):
+            with self._recording_trouble("read"):
                 if segment.undone > 0 or not self._cleared(segment):
                     self._rest(segment)
         return True
@@ -375,8 +377,8 @@ class DurableOutbox:
         """Gives up what nobody has read of it."""
         unread = self._backlog.give_up(segment)
         segment.undone -= unread
-        self._desk.ledger.drop(unread, reason)
-        with self._noting_trouble("lose"):
+        self._shared.ledger.drop(unread, reason)
+        with self._recording_trouble("lose"):
             self._cleared(segment)
 
     def _lose_to_others(self, segment: Segment) -> None:
@@ -403,7 +405,7 @@ class DurableOutbox:
         if not log.lock.acquire(blocking=False):
             return False
         try:
-            if log.writing or (segment.known < segment.size and self._desk.inbox):
+            if log.writing or (segment.known < segment.size and self._shared.inbox):
                 return False
             if segment.sealed:
                 self._remove(segment)
@@ -430,11 +432,11 @@ class DurableOutbox:
             self._orphans.give_up()
 
     def _adopt(self, segment: Segment) -> None:
-        """Another process is dead, or we have let go of the file before."""
+        """Adopt a file of a dead process, or one that we released."""
         name = segment.path.stem
         kept = self._kept.pop(name, 0)
-        ledger = self._desk.ledger
-        ledger.deliver(max(kept - segment.undone, 0))  # by another process, since we let go of it
+        ledger = self._shared.ledger
+        ledger.deliver(max(kept - segment.undone, 0))  # by another process, since we released it
         ledger.adopted += max(segment.undone - kept, 0)
         self._ours[name] = segment
         self._adopted += 1
@@ -447,31 +449,31 @@ class DurableOutbox:
         segment.close()
 
     def _let_go(self) -> None:
-        """From here on others may deliver what is in our files."""
+        """Release our files, so that other processes may deliver them."""
         self._see_created()
         current = self._log.current if self._log.writing else None
-        self._log.seal()  # without the lock: who is in the middle of a write is told by the closed file, or is done
+        self._log.seal()  # without the lock: a caller in the middle of a write fails or is done
         for name, segment in tuple(self._ours.items()):
-            # What the inbox has not told of yet is in the file as well.
+            # Entries still in the inbox are in the file as well.
             if segment.undone > 0 or segment.known < segment.size or segment is current:
                 self._kept[name] = segment.undone
                 self._forget(segment)
                 segment.close()
             else:
-                with self._noting_trouble("let go"):
+                with self._recording_trouble("let go"):
                     self._remove(segment)
         self._backlog.clear()
         self._orphans.give_up()
 
     def _look_after_kept(self, now: float) -> None:
-        """Of what we let go of, those files are gone that another process is done with."""
+        """Count released files that are gone: another process delivered them."""
         if not self._kept or now - self._looked_after_kept_at < LOOK_AROUND:
             return
         self._looked_after_kept_at = now
-        with self._noting_trouble("look after kept"):
+        with self._recording_trouble("look after kept"):
             there = self._orphans.names()
             for name in [name for name in self._kept if name not in there]:
-                self._desk.ledger.deliver(self._kept.pop(name))
+                self._shared.ledger.deliver(self._kept.pop(name))
 
     def _drop_expired(self, now: float) -> None:
         for segment in self._backlog:
@@ -481,13 +483,13 @@ class DurableOutbox:
     # Erasure
 
     def _take_out(self, people: People) -> int:
-        taken = self._desk.lanes.take_out(people)
+        taken = self._shared.lanes.take_out(people)
         self.finish(taken)
         number = len(taken)
         for segment in self._backlog:
-            with self._noting_trouble("take out"):
+            with self._recording_trouble("take out"):
                 number += self._take_out_of(segment, people)
-        self._desk.ledger.drop(number, counters.ERASED)
+        self._shared.ledger.drop(number, counters.ERASED)
         return number
 
     def _take_out_of(self, segment: Segment, people: People) -> int:
@@ -504,17 +506,17 @@ class DurableOutbox:
             segment.close()
         return len(theirs)
 
-    def _heed_notes(self, *, again: bool) -> None:
-        """Takes out whom another process was asked to; once, and again of what was taken over since."""
+    def _apply_purge_notes(self, *, again: bool) -> None:
+        """Apply purges that another process was asked for, once, and again after an adoption."""
         for name, people in notes(self._log.directory):
-            if again or name not in self._heeded:
-                self._heeded.add(name)
+            if again or name not in self._applied_notes:
+                self._applied_notes.add(name)
                 self._take_out(people)
 
     # Trouble
 
     def _give_up_vanished(self) -> None:
-        """Somebody deleted files under us: what memory has of them is written again."""
+        """Files were deleted while in use: write again what memory has of them."""
         for segment in [one for one in self._ours.values() if not one.adopted and one.vanished]:
             if segment is self._log.current:
                 if not self._log.lock.acquire(blocking=False):
@@ -528,19 +530,19 @@ class DurableOutbox:
             logger.error(
                 "Koala: files of the outbox were deleted while in use; what memory has is written again."
             )
-            for item in self._desk.lanes.everything():
+            for item in self._shared.lanes.everything():
                 if isinstance(item.place, Place) and item.place.segment is segment:
                     item.place = None
                     segment.undone -= 1
-                    self._loosen(1, len(item.body))
+                    self._count_unwritten(1, len(item.body))
             lost = self._backlog.give_up(segment)
             segment.undone -= lost
-            self._desk.ledger.drop(lost, counters.CORRUPT)
+            self._shared.ledger.drop(lost, counters.CORRUPT)
             self._forget(segment)
             segment.close()
 
     def _try_disk(self) -> None:
-        """Whether the folder can be written again."""
+        """Try whether the folder can be written again."""
         probe = self._log.directory / f"probe-{os.getpid()}{folder.NEW}"
         try:
             folder.prepare(self._log.directory)
@@ -557,11 +559,11 @@ class DurableOutbox:
             if monotonic() - began < SLOW:
                 self._log.resume()
 
-    def _write_loose(self, now: float) -> None:
-        """What came while the disk was in trouble, in order."""
+    def _write_unwritten(self, now: float) -> None:
+        """Write the entries that came after the disk error, in order."""
         if self._log.paused_until > now:
             return
-        for item in paced(list(self._desk.lanes.everything())):
+        for item in paced(list(self._shared.lanes.everything())):
             if item.place is not None:
                 continue
             try:
@@ -578,11 +580,11 @@ class DurableOutbox:
             else:
                 segment.ahead.add(offset)
             item.place = Place(segment, offset, line[:CHECK])
-            self._loosen(-1, -len(item.body))
+            self._count_unwritten(-1, -len(item.body))
 
     @contextmanager
-    def _noting_trouble(self, occasion: str) -> Iterator[None]:
-        """In this block an OSError is trouble with files, until the next such occasion, and no exception."""
+    def _recording_trouble(self, occasion: str) -> Iterator[None]:
+        """Record an OSError as trouble of this operation, until the operation succeeds."""
         try:
             yield
         except OSError as trouble:
@@ -590,11 +592,11 @@ class DurableOutbox:
         else:
             self._troubles.pop(occasion, None)
 
-    def _say_trouble(self) -> None:
+    def _log_trouble(self) -> None:
         trouble = self.trouble
-        if bool(trouble) == bool(self._said):
+        if bool(trouble) == bool(self._logged):
             return
-        self._said = trouble
+        self._logged = trouble
         if trouble:
             logger.error(
                 "Koala: %s: %s; entries that cannot be written wait in memory.", self._log.directory, trouble

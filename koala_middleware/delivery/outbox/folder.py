@@ -1,4 +1,4 @@
-"""The folder of a durable outbox: whose it is, how its files are named and opened.
+"""The folder of a durable outbox: its owner, and how its files are named and opened.
 
 Entries are personal data, and what lies in the folder is delivered: so the folder is its owner's alone, and only
 regular files are opened, never through a link. Must not know what is in them.
@@ -23,19 +23,19 @@ HEIR = "heir.lock"
 _PRIVATE_FILE = 0o600
 _PRIVATE_FOLDER = 0o700
 _OTHERS_WRITE = 0o022
-# A pipe somebody put there must not stop us (NONBLOCK), nor a link lead elsewhere.
+# A FIFO must not block us (NONBLOCK), nor a link lead elsewhere (NOFOLLOW).
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class NotOursError(PermissionError):
-    """A file or folder of another user, or no regular file."""
+    """The file or folder belongs to another user, or is not a regular file."""
 
     def __init__(self, what: str) -> None:
         super().__init__(EPERM, what)
 
 
 def prepare(directory: Path) -> None:
-    """Makes the folder if it is missing. Raises OSError, also where it is somebody else's."""
+    """Create the folder if it is missing. Raises OSError, also if it belongs to another user."""
     try:
         directory.mkdir(mode=_PRIVATE_FOLDER, parents=True)
     except OSError as error:
@@ -51,7 +51,7 @@ def prepare(directory: Path) -> None:
 
 
 def open_file(path: Path, flags: int) -> int:
-    """A descriptor of a regular file of ours. Raises OSError."""
+    """Open a regular file that belongs to us. Raises OSError."""
     try:
         descriptor = os.open(path, flags | _SAFE, _PRIVATE_FILE)
     except OSError as error:
@@ -71,7 +71,7 @@ def open_file(path: Path, flags: int) -> int:
 
 
 def files_in(directory: Path, suffix: str) -> list[Path]:
-    """Its regular files with this suffix, the oldest first."""
+    """The regular files with this suffix, oldest first."""
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as found:
         return sorted(
             Path(file.path)
@@ -82,13 +82,13 @@ def files_in(directory: Path, suffix: str) -> list[Path]:
 
 
 def read_file(path: Path) -> bytes:
-    """All of a regular file. Raises OSError."""
+    """Read a regular file. Raises OSError."""
     with open(open_file(path, os.O_RDONLY), "rb") as file:
         return file.read()
 
 
 def locked(path: Path, flags: int) -> int | None:
-    """A descriptor of the file, locked against every other process; None when one has it, or it is gone.
+    """Open and lock a file; None if another process holds the lock, or the file is gone.
 
     Raises OSError.
     """
@@ -98,7 +98,7 @@ def locked(path: Path, flags: int) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:  # else it was deleted while we opened it
+        if os.fstat(descriptor).st_nlink:  # else it was deleted meanwhile
             return descriptor
     except BlockingIOError:
         pass
@@ -110,15 +110,14 @@ def locked(path: Path, flags: int) -> int | None:
 
 
 class Heir:
-    """The right to take over what dead processes left: one process has it at a time, so that one reads a dead
-    process's files in order and needs no descriptor for each."""
+    """The right to adopt orphans. One process has it at a time, so that files of a dead process are read in order."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / HEIR
         self._descriptor: int | None = None
 
     def claim(self) -> bool:
-        """Whether the right is ours now. Raises OSError."""
+        """Try to get the right. Raises OSError."""
         if self._descriptor is None:
             self._descriptor = locked(self._path, os.O_CREAT | os.O_RDWR)
         return self._descriptor is not None
@@ -131,7 +130,7 @@ class Heir:
             os.close(descriptor)
 
     def abandon(self) -> None:
-        """In a forked child: the right is the parent's."""
+        """In a forked child, leave the right to the parent."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)

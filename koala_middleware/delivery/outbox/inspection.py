@@ -1,4 +1,4 @@
-"""Looking into a durable outbox from outside: what waits, what was refused; without taking anything over.
+"""Inspects a durable outbox from outside: waiting and refused entries. Adopts nothing.
 
 Works beside living processes. Must not know the command line.
 """
@@ -31,13 +31,13 @@ _KEY = "key-"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One entry in a file. `reason` is None for one that waits."""
+    """An entry in a file. `reason` is None for a waiting one."""
 
     item: Waiting
     reason: str | None
 
     def as_json(self) -> dict[str, Any]:
-        """For one line of an export: whom it is about, when it came, the entry as it would be sent."""
+        """One line of an export: the subject, the arrival time, and the entry as it would be sent."""
         line = {**self.item.subject.identifiers(), "kind": self.item.kind, "at": self.item.at}
         if self.reason is not None:
             line["refused"] = self.reason
@@ -79,7 +79,7 @@ def status(directory: Path) -> Status:
 
 
 def waiting_entries(directory: Path) -> Iterator[Kept | None]:
-    """In the order they came, file by file; None for each damaged line."""
+    """Entries in their order, file by file; None for each damaged line."""
     for path in files_in(directory, WAITING):
         done, offset = done_marks(path), 0
         for line in _lines(path):
@@ -97,7 +97,7 @@ def refused_entries(directory: Path) -> Iterator[Kept]:
 
 
 def let_refused_wait_again(directory: Path) -> int:
-    """Refused entries become orphans that wait: the next process that looks delivers them. How many."""
+    """Make refused entries wait again, as orphans. Returns their number."""
     moved = 0
     for path in files_in(directory, REFUSED):
         descriptor = open_file(path, os.O_RDONLY)
@@ -112,12 +112,12 @@ def let_refused_wait_again(directory: Path) -> int:
 
 
 def delete_refused(directory: Path) -> int:
-    """How many entries that were."""
+    """Returns the number of entries."""
     return _delete(files_in(directory, REFUSED))
 
 
 def delete_orphans(directory: Path) -> int:
-    """Deletes what waits in files that no living process has or is about to read. How many entries that were."""
+    """Delete waiting entries in files that no living process holds or is about to read. Returns their number."""
     if has_heir(directory):
         return 0
     return _delete([path for path in files_in(directory, WAITING) if not _is_locked(path)])

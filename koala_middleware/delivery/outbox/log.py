@@ -1,4 +1,4 @@
-"""The log: the append-only files that this process writes, one after the other.
+"""The log: the append-only segment files that this process writes.
 
 Callers append, each with one write; the dispatcher reads, marks and deletes. Each side changes numbers of its own.
 Must not know the schedule.
@@ -18,8 +18,8 @@ from koala_middleware.delivery.outbox import folder
 from koala_middleware.delivery.outbox.segment import MARK, Segment, encode
 from koala_middleware.protocol.batches import Batch
 
-SLOW = 0.1  # seconds that a write may take on a caller's thread, but for a busy machine's sake
-SLOW_IN_A_ROW = 3  # writes; after so many the dispatcher writes for a while
+SLOW = 0.1  # seconds; a slower write on a caller's thread is a sign of a stalled disk
+SLOW_IN_A_ROW = 3  # slow writes; then the dispatcher writes for a while
 PAUSE = 30.0  # seconds before callers write again, unless the dispatcher can before
 
 _LARGEST_SEGMENT = 16 * 1024 * 1024
@@ -31,7 +31,7 @@ class Full(Exception):  # noqa: N818  (read as a sentence)
 
 
 class Written(NamedTuple):
-    """Where a batch was written: one line for each entry, from `offset` on."""
+    """Where a batch was written: one line per entry, from `offset` on."""
 
     segment: Segment
     offset: int
@@ -65,16 +65,16 @@ class Log:
         self._max_bytes = max_bytes
         self._segment_bytes = min(max(max_bytes // 16, _SMALLEST_SEGMENT), _LARGEST_SEGMENT)
         self._sync = sync
-        self.skew = time.time() - monotonic()  # once: the wall clock may be set meanwhile
+        self.skew = time.time() - monotonic()  # computed once: the wall clock may be set later
         self.created: deque[Segment] = deque()
 
     @property
     def bytes(self) -> int:
-        """What the folder holds: ours exactly, the rest as of the last look."""
+        """The size of the folder: our files exactly, others as of the last scan."""
         return self._written - self.freed + self.others
 
     def write(self, batch: Batch, came: float) -> Written | None:
-        """Writes a batch down; None where that cannot be done now. Under the lock. Raises Full."""
+        """Write a batch; None if that is impossible now. The caller holds the lock. Raises Full."""
         if self.writing:
             return None
         self.writing = True
@@ -83,7 +83,7 @@ class Log:
         except OSError as trouble:
             self.pause(trouble)
             return None
-        except BaseException:  # a signal handler's, perhaps after the write: this file is written no more
+        except BaseException:  # from a signal handler, perhaps after the write: end this file
             self.seal()
             raise
         finally:
@@ -91,7 +91,7 @@ class Log:
         return written
 
     def pause(self, trouble: OSError | None) -> None:
-        """Callers write no more for a while."""
+        """Stop callers from writing for a while."""
         self.trouble = trouble
         self.paused_until = monotonic() + PAUSE
 
@@ -100,7 +100,7 @@ class Log:
         self.paused_until = 0.0
 
     def seal(self) -> None:
-        """The next write begins a new file."""
+        """End this file; the next write begins a new one."""
         segment, self.current = self.current, None
         if segment is not None:
             segment.sealed = True
@@ -138,7 +138,7 @@ class Log:
 
 
 def trouble_of(error: OSError) -> str:
-    """The kind of trouble, without a path."""
+    """The error without its path."""
     if error.errno == ENOSPC:
         return "no space left on the device"
     return error.strerror or type(error).__name__

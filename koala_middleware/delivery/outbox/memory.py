@@ -1,4 +1,4 @@
-"""The memory outbox: bounded by entries and bytes, gone with its process.
+"""The memory outbox: bounded by entries and bytes, lost with its process.
 
 The schedule is all the storage there is. Must not know files.
 """
@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from koala_middleware.delivery.outbox import counters
-from koala_middleware.delivery.outbox.base import Desk, Put, size_of
+from koala_middleware.delivery.outbox.base import Put, SharedState, size_of
 from koala_middleware.delivery.outbox.refused import Refused
 from koala_middleware.delivery.schedule.items import Waiting
 from koala_middleware.delivery.schedule.purge_targets import People
@@ -19,11 +19,11 @@ _SLACK = 2  # times the bounds that "drop-old" lets in until the dispatcher make
 
 
 class MemoryOutbox:
-    """Holds at most `max_entries` and `max_bytes`; what does not fit falls to `overflow`.
+    """Holds at most `max_entries` and `max_bytes`.
 
     Args:
-        drop_old: The oldest entries make room for the new.
-        refused: Where refused entries are kept; nowhere when None.
+        drop_old: When full, drop the oldest entries instead of the new.
+        refused: Stores refused entries; None drops them.
     """
 
     behind = 0
@@ -32,9 +32,15 @@ class MemoryOutbox:
     max_age = math.inf
 
     def __init__(
-        self, desk: Desk, *, max_entries: int, max_bytes: int, drop_old: bool, refused: Refused | None = None
+        self,
+        shared: SharedState,
+        *,
+        max_entries: int,
+        max_bytes: int,
+        drop_old: bool,
+        refused: Refused | None = None,
     ) -> None:
-        self._desk = desk
+        self._shared = shared
         self._most = (max_entries, max_bytes)
         slack = _SLACK if drop_old else 1
         self._most_let_in = (max_entries * slack, max_bytes * slack)
@@ -42,32 +48,32 @@ class MemoryOutbox:
         self._refused = refused
 
     def put(self, batch: Batch, came: float) -> None:
-        desk = self._desk
+        shared = self._shared
         entries, size = len(batch.entries), size_of(batch)
         if self._overfull(entries, size, self._most_let_in):
-            desk.door.leave_out(entries, counters.OUTBOX_FULL)
+            shared.intake.reject(entries, counters.OUTBOX_FULL)
         else:
-            desk.door.let_in(entries, size)
-            desk.inbox.append((batch, came, None))
+            shared.intake.admit(entries, size)
+            shared.inbox.append((batch, came, None))
 
     def take_in(self, put: Put, now: float) -> None:
         batch, came, _ = put
-        lanes = self._desk.lanes
+        lanes = self._shared.lanes
         for entry in batch.entries:
             lanes.add(Waiting(entry.kind, entry.body, batch.subject, batch.ip, came), now)
         if self._drop_old:
             self._make_room()
 
     def _make_room(self) -> None:
-        while self._overfull(0, 0, self._most) and (oldest := self._desk.lanes.drop_oldest()):
+        while self._overfull(0, 0, self._most) and (oldest := self._shared.lanes.drop_oldest()):
             self.finish((oldest,))
-            self._desk.ledger.drop(1, counters.OUTBOX_FULL)
+            self._shared.ledger.drop(1, counters.OUTBOX_FULL)
 
     def read_on(self, now: float) -> None:
         pass
 
     def finish(self, items: Sequence[Waiting]) -> None:
-        self._desk.ledger.size += sum([len(item.body) for item in items])
+        self._shared.ledger.size += sum([len(item.body) for item in items])
 
     def keep_aside(self, items: Sequence[Waiting], reason: str) -> None:
         if self._refused is not None:
@@ -80,26 +86,26 @@ class MemoryOutbox:
         pass
 
     def purge(self, people: People) -> int:
-        taken = self._desk.lanes.take_out(people)
+        taken = self._shared.lanes.take_out(people)
         self.finish(taken)
-        self._desk.ledger.drop(len(taken), counters.ERASED)
+        self._shared.ledger.drop(len(taken), counters.ERASED)
         return len(taken)
 
     def close(self) -> None:
-        unanswered, rest = self._desk.lanes.clear()
+        unanswered, rest = self._shared.lanes.clear()
         self.finish(unanswered)
         self.finish(rest)
-        self._desk.ledger.drop(len(unanswered), counters.UNANSWERED)
-        self._desk.ledger.drop(len(rest), counters.ENDED)
+        self._shared.ledger.drop(len(unanswered), counters.UNANSWERED)
+        self._shared.ledger.drop(len(rest), counters.ENDED)
 
     def waiting_bytes(self) -> int:
-        return self._desk.door.size - self._desk.ledger.size
+        return self._shared.intake.size - self._shared.ledger.size
 
     def abandon(self) -> None:
         pass
 
     def _overfull(self, entries: int, size: int, most: tuple[int, int]) -> bool:
-        """More than `most` would wait with so much more."""
-        door, ledger = self._desk.door, self._desk.ledger
-        too_many = door.accepted - ledger.gone + entries > most[0]
-        return too_many or door.size - ledger.size + size > most[1]
+        """Whether this many more would exceed `most`."""
+        intake, ledger = self._shared.intake, self._shared.ledger
+        too_many = intake.accepted - ledger.gone + entries > most[0]
+        return too_many or intake.size - ledger.size + size > most[1]

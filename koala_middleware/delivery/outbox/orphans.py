@@ -1,4 +1,4 @@
-"""Orphans: files in the outbox's folder that no living process has.
+"""Orphans: files of dead processes in the outbox's folder.
 
 Finds them, and decides whether this process is the one that takes them over. Must not know the schedule.
 """
@@ -16,7 +16,7 @@ from koala_middleware.delivery.outbox.folder import DONE, NEW, PURGE, REFUSED, W
 from koala_middleware.delivery.outbox.log import trouble_of
 from koala_middleware.delivery.outbox.segment import Segment
 
-_PLAUSIBLE = 1_577_836_800.0  # 2020: a clock that says less was not set yet
+_PLAUSIBLE = 1_577_836_800.0  # 2020: an earlier time comes from a clock that was not set
 
 
 @dataclass(slots=True)
@@ -31,12 +31,12 @@ class Found:
 
 
 def plausible(at: float) -> bool:
-    """That time was not taken from a clock before it was set."""
+    """Whether a time comes from a clock that was set."""
     return at > _PLAUSIBLE
 
 
 class Orphans:
-    """Attributes: `trouble` names files that cannot be taken over; empty when there are none."""
+    """Attributes: `trouble` describes files that cannot be adopted; empty if there are none."""
 
     def __init__(self, directory: Path, max_age: float) -> None:
         self._directory = directory
@@ -45,7 +45,7 @@ class Orphans:
         self.trouble = ""
 
     def find(self, ours: Container[str]) -> Found:
-        """Adopts what dead processes left, if no sibling does, and deletes what is too old. Raises OSError."""
+        """Adopt orphans unless another process does, and delete expired ones. Raises OSError."""
         found = Found()
         not_ours = 0
         self.trouble = ""
@@ -73,11 +73,11 @@ class Orphans:
         return found
 
     def names(self) -> set[str]:
-        """Of all files that hold waiting entries. Raises OSError."""
+        """The names of all files with waiting entries. Raises OSError."""
         return {path.stem for path in self._files() if path.suffix == WAITING}
 
     def give_up(self) -> None:
-        """There is nothing left to take over."""
+        """Release the right to adopt."""
         self._heir.give_up()
 
     def abandon(self) -> None:
@@ -91,7 +91,7 @@ class Orphans:
             return []
 
     def _bytes_left(self, path: Path) -> int:
-        """The size of another's file; 0 when nobody needs it any more, and it is deleted now."""
+        """The size of another process's file; 0 if it was obsolete and is deleted now."""
         try:
             found = path.lstat()
             too_old = path.suffix in {REFUSED, NEW, PURGE} and time.time() - found.st_mtime > self._max_age

@@ -1,4 +1,4 @@
-"""Taking people out of a durable outbox's directory: out of the files that no living process has.
+"""Purges people from the files of a durable outbox that no living process holds.
 
 Living processes are told by a note, which each heeds when it looks around next. Must not know lanes.
 """
@@ -29,13 +29,12 @@ from koala_middleware.protocol.subjects import Subject
 
 
 def known_in(directory: Path, people: People) -> People:
-    """These people up to now, with the profiles that entries in the directory show to be theirs. Raises
-    OSError."""
+    """Add the profiles that entries in the directory show to belong to these people. Raises OSError."""
     return replace(people.with_profiles_of(_subjects(directory)), before=time.time())
 
 
 def purge_directory(directory: Path, people: People) -> int:
-    """Entries taken out of orphans and of what was refused. Leaves a note for all others. Raises OSError."""
+    """Purge orphans and refused entries, and leave a note for living processes. Returns the number. Raises OSError."""
     if not directory.is_dir():
         return 0
     _leave_note(directory, people)
@@ -44,7 +43,7 @@ def purge_directory(directory: Path, people: People) -> int:
 
 
 def notes(directory: Path) -> Iterator[tuple[str, People]]:
-    """Every note by its file's name; what cannot be read is left out."""
+    """Every readable note, by its file name."""
     for path in files_in(directory, PURGE):
         try:
             yield path.name, People.from_json(json.loads(read_file(path)))
@@ -66,9 +65,9 @@ def _out_of_orphan(path: Path, people: People) -> int:
     try:
         orphan = Segment.adopt(path)
     except OSError:
-        return 0  # not ours, or not readable
+        return 0  # not ours, or unreadable
     if orphan is None:
-        return 0  # a living process has it, and heeds the note
+        return 0  # a living process holds it, and applies the note
     try:
         taken = len(orphan.take_out(people))
         if orphan.undone <= 0:
@@ -103,7 +102,7 @@ def _theirs(line: bytes, people: People) -> bool:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """As a whole or not at all."""
+    """Write the file completely or not at all."""
     new = path.with_name(path.name + NEW)
     descriptor = open_file(new, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     try:

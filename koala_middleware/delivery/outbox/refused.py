@@ -1,4 +1,4 @@
-"""Refused entries: kept aside in files of their own, with the reason, for an operator to look at.
+"""Refused entries, kept with their reason in files of their own for an operator.
 
 They have a bound of their own, so that they take no room from what waits. Must not know why an entry was refused.
 """
@@ -42,7 +42,7 @@ class Refused:
 
 
 def append_refused(directory: Path, text: bytes) -> None:
-    """Appends to this process's file of refused entries; a new one each time another process has the old."""
+    """Append to this process's file of refused entries."""
     for attempt in itertools.count():
         path = directory / f"{os.getpid()}-{attempt}{folder.REFUSED}"
         descriptor = folder.open_file(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
@@ -58,7 +58,7 @@ def append_refused(directory: Path, text: bytes) -> None:
 
 
 def append_whole(descriptor: int, text: bytes) -> None:
-    """All of it or nothing: a full disk leaves no torn line inside the file. Raises OSError."""
+    """Append all or nothing, so that a full disk leaves no torn line. Raises OSError."""
     written = os.write(descriptor, text)
     if written != len(text):
         os.ftruncate(descriptor, os.fstat(descriptor).st_size - written)

@@ -1,4 +1,4 @@
-"""A segment: one append-only file of entries, and beside it a file of those that are done.
+"""A segment: an append-only file of entries, with a second file that marks finished ones.
 
 One line is one entry, with a checksum; a torn or damaged line costs itself alone. A file that no living process has
 locked was left by a dead one. Must not know delivery's rules.
@@ -28,17 +28,17 @@ from koala_middleware.protocol.batches import Entry, EntryKind
 from koala_middleware.protocol.subjects import Account, Person, Subject
 
 CHECK = 8  # hex digits of a checksum
-MARK = 2 * CHECK + 2  # bytes that say of one entry that it is done
+MARK = 2 * CHECK + 2  # bytes of the mark of a finished entry
 READ_BYTES = 128 * 1024  # read at a time
 _FIELDS = 4
 _CHUNK = 256 * 1024
 _KINDS = frozenset({"identify", "track", "page"})
-_json = json.JSONEncoder(separators=(",", ":")).encode  # texts only, so ASCII and nothing to convert
+_json = json.JSONEncoder(separators=(",", ":")).encode  # only texts, written as ASCII
 _numbers = itertools.count()
 
 
 class Place(NamedTuple):
-    """Where one entry lies."""
+    """The position of an entry."""
 
     segment: Segment
     offset: int
@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Reading:
-    """Entries read, how many damaged lines were among them, and where the reading ended."""
+    """The entries that were read, the number of damaged lines, and the end offset."""
 
     items: list[Waiting]
     damaged: int
@@ -68,7 +68,7 @@ def encode(subject: Subject, entry: Entry, ip: str | None, at: float, reason: st
 
 
 def decode(line: bytes) -> Waiting | None:
-    """The entry of one line without its newline; None for a damaged one, or one that nobody here has written."""
+    """Decode a line without its newline; None if it is damaged or foreign."""
     check, _, payload = line.partition(b"\t")
     fields = payload.split(b"\t")
     if len(fields) != _FIELDS or len(check) != CHECK or b"%08x" % crc32(payload) != check:
@@ -92,12 +92,12 @@ def _subject(about: dict[str, Any]) -> Subject:
 
 
 def reason_of(line: bytes) -> str:
-    """Why the entry of a good line was refused."""
+    """The reason why the entry of a valid line was refused."""
     return str(json.loads(line.split(b"\t")[3]).get("reason", ""))
 
 
 class Segment:
-    """One file of this process: written by it, or taken over from a dead one.
+    """A file that this process wrote, or adopted from a dead process.
 
     Attributes:
         descriptor: Of the open file; -1 while it is closed.
@@ -133,7 +133,7 @@ class Segment:
 
     @classmethod
     def create(cls, directory: Path, skew: float) -> Segment:
-        """Raises OSError. Locked before it is visible, so nobody takes it for a dead process's."""
+        """Create a file, locked before it is visible, so that nobody takes it for an orphan. Raises OSError."""
         path = directory / f"{time.time_ns():020d}-{os.getpid()}-{next(_numbers)}{WAITING}"
         new = path.with_suffix(NEW)
         descriptor = locked(new, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND)
@@ -148,7 +148,7 @@ class Segment:
 
     @classmethod
     def adopt(cls, path: Path) -> Segment | None:
-        """What a dead process left at `path`, open and locked; None when a living one has it or it is gone.
+        """Open and lock the file of a dead process; None if a living process holds it, or it is gone.
 
         Raises OSError.
         """
@@ -164,9 +164,9 @@ class Segment:
         return segment
 
     def append(self, lines: bytes, *, sync: bool) -> int:
-        """Where they begin. Raises OSError; then the file is as before."""
+        """Append lines. Returns their offset. Raises OSError, and then leaves the file unchanged."""
         written = os.write(self.descriptor, lines)
-        if written != len(lines):  # the disk is full: no torn line is left inside the file
+        if written != len(lines):  # the disk is full: leave no torn line
             os.ftruncate(self.descriptor, self.size)
             raise OSError(ENOSPC, "no space left for the whole record")
         if sync:
@@ -175,19 +175,19 @@ class Segment:
         return offset
 
     def open(self) -> bool:
-        """Opens a file that was closed; False when another process has it now, or it is gone. Raises OSError."""
+        """Reopen a closed file; False if another process holds it now, or it is gone. Raises OSError."""
         if self.descriptor < 0:
             self.descriptor = locked(self.path, os.O_RDWR | os.O_APPEND) or -1
         return self.descriptor >= 0
 
     def read(self) -> Reading:
-        """What comes next from the cursor on, without moving it. Raises OSError."""
+        """Read on from the cursor, without moving it. Raises OSError."""
         end = self.size if self.adopted else self.known
         block = self._block(self.cursor, min(READ_BYTES, end - self.cursor))
-        if b"\n" not in block:  # an entry larger than that
+        if b"\n" not in block:  # an entry larger than the block
             block = self._block(self.cursor, end - self.cursor)
         reading = Reading([], 0, self.cursor)
-        for line in block.split(b"\n")[:-1]:  # not splitlines: it takes other bytes for line ends too
+        for line in block.split(b"\n")[:-1]:  # not splitlines, which also splits at other bytes
             offset, reading.cursor = reading.cursor, reading.cursor + len(line) + 1
             if offset in self.ahead:
                 continue
@@ -200,7 +200,7 @@ class Segment:
         return reading
 
     def all_unread(self) -> Iterator[Waiting]:
-        """Every good entry that nobody has read yet. The cursor stays. Raises OSError."""
+        """Every valid unread entry. The cursor stays. Raises OSError."""
         began = self.cursor
         end = self.size if self.adopted else self.known
         try:
@@ -214,7 +214,7 @@ class Segment:
             self.cursor = began
 
     def take_out(self, people: People) -> list[Waiting]:
-        """Marks what is theirs and not read yet as done. Raises OSError."""
+        """Mark these people's unread entries as done. Raises OSError."""
         theirs = [item for item in self.all_unread() if people.own(item.subject, item.at)]
         places = [item.place for item in theirs if isinstance(item.place, Place)]
         if places:
@@ -225,11 +225,11 @@ class Segment:
 
     @property
     def weight(self) -> int:
-        """Bytes on disk, once everything in it is done as well."""
+        """The size on disk when everything in it is marked as done."""
         return self.size + MARK * self.lines
 
     def mark_done(self, places: Sequence[Place]) -> None:
-        """Writes down that these are done. Raises OSError."""
+        """Mark entries as done. Raises OSError."""
         descriptor = open_file(self.path.with_suffix(DONE), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         try:
             os.write(descriptor, b"".join([b"%08x %b\n" % (place.offset, place.check) for place in places]))
@@ -237,27 +237,27 @@ class Segment:
             os.close(descriptor)
 
     def empty(self) -> None:
-        """All in it is done: the same file from the start. Raises OSError."""
-        os.ftruncate(self.descriptor, 0)  # first: marks without entries mean nothing
+        """Truncate the file once everything in it is done. Raises OSError."""
+        os.ftruncate(self.descriptor, 0)  # first: marks without entries are ignored
         self.path.with_suffix(DONE).unlink(missing_ok=True)
         self.size = self.cursor = self.known = self.lines = 0
         self.ahead.clear()
 
     def remove(self) -> None:
-        """Deletes the files and lets go of them. Raises OSError."""
+        """Delete the files. Raises OSError."""
         for path in (self.path, self.path.with_suffix(DONE)):
             path.unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
-        """Lets go: whoever finds the file now may deliver what is left."""
+        """Release the file, so that another process may deliver the rest."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     @property
     def vanished(self) -> bool:
-        """Somebody deleted the file. Raises OSError."""
+        """Whether the file was deleted by somebody else. Raises OSError."""
         return self.descriptor >= 0 and os.fstat(self.descriptor).st_nlink == 0
 
     def _block(self, start: int, length: int) -> bytes:
@@ -269,7 +269,7 @@ class Segment:
         return block
 
     def _take_over(self) -> None:
-        """Counts what is left in it; leaves out a torn last line, which was never accepted."""
+        """Count the unfinished entries, without a torn last line, which was never accepted."""
         self.sealed = self.adopted = True
         self.written_at = os.fstat(self.descriptor).st_mtime
         self.size = self.known = _end_of_lines(self.descriptor)
@@ -280,7 +280,7 @@ class Segment:
 
 
 def done_marks(path: Path) -> dict[int, bytes]:
-    """Checksums by offset of what is done in the segment at `path`; marks that match no entry are left out."""
+    """The checksums of finished entries, by offset. Marks that match no entry are ignored."""
     with suppress(OSError):
         marks = read_file(path.with_suffix(DONE)).split(b"\n")[:-1]
         descriptor = open_file(path, os.O_RDONLY)
@@ -292,7 +292,7 @@ def done_marks(path: Path) -> dict[int, bytes]:
 
 
 def _matching(marks: list[bytes], descriptor: int) -> Iterator[tuple[int, bytes]]:
-    end = _end_of_lines(descriptor)  # what is torn behind it is no entry, whatever a mark says
+    end = _end_of_lines(descriptor)  # a torn line is not an entry, whatever a mark says
     for mark in marks:
         try:
             offset, check = int(mark[:CHECK], 16), mark[CHECK + 1 :]
@@ -304,7 +304,7 @@ def _matching(marks: list[bytes], descriptor: int) -> Iterator[tuple[int, bytes]
 
 
 def _end_of_lines(descriptor: int) -> int:
-    """Where the last whole line ends."""
+    """The end of the last complete line."""
     end = os.fstat(descriptor).st_size
     while end:
         start = max(end - _CHUNK, 0)

@@ -11,7 +11,7 @@ import time
 
 from koala_middleware.config.settings import KoalaConfig
 from koala_middleware.delivery.clock import monotonic
-from koala_middleware.delivery.outbox.base import Desk, Outbox
+from koala_middleware.delivery.outbox.base import Outbox, SharedState
 from koala_middleware.delivery.outbox.choosing import DISK_BYTES, directory_for
 from koala_middleware.delivery.outbox.counters import CORRUPT
 from koala_middleware.delivery.outbox.memory import MemoryOutbox
@@ -34,7 +34,7 @@ class BorrowedDelivery:
 
     def count_corrupt(self) -> None:
         """Counts a message that holds no batch."""
-        self._dispatcher.leave_out(1, CORRUPT)
+        self._dispatcher.reject(1, CORRUPT)
 
     def wait_settled(self, deadline: float) -> bool:
         """Waits until nothing is left to deliver. False when that takes longer than the deadline, on the monotonic
@@ -60,7 +60,7 @@ class BorrowedDelivery:
         return self._dispatcher.stats()
 
 
-def _borrowed_outbox(desk: Desk, config: KoalaConfig) -> Outbox:
+def _borrowed_outbox(shared: SharedState, config: KoalaConfig) -> Outbox:
     """Not bounded: the pump bounds how many messages are in hand.
 
     Entries that the endpoint refuses are kept aside where the settings name an outbox directory.
@@ -69,4 +69,6 @@ def _borrowed_outbox(desk: Desk, config: KoalaConfig) -> Outbox:
     if config.outbox is not None:
         directory = directory_for(config.outbox, config.public_api_key)
         refused = Refused(directory, config.outbox_max_bytes or DISK_BYTES)
-    return MemoryOutbox(desk, max_entries=sys.maxsize, max_bytes=sys.maxsize, drop_old=False, refused=refused)
+    return MemoryOutbox(
+        shared, max_entries=sys.maxsize, max_bytes=sys.maxsize, drop_old=False, refused=refused
+    )

@@ -17,12 +17,12 @@ HELD_GAP = 1.0  # while the endpoint holds everything: doubled at each probe
 PROBE_GAP = 300.0  # and no longer than this
 
 _MOST_DOUBLINGS = 16
-# Not the app's generator: seeding that, or forking it, would have all its processes try in step.
+# Our own generator: a seeded or forked one would make all processes of the app retry in step.
 _random = SystemRandom()
 
 
 def longest_pause(attempt: int, outage: float) -> float:
-    """Seconds at most before the next try.
+    """The longest pause before the next try, in seconds.
 
     Args:
         attempt: How many tries have failed, from 1.
@@ -34,16 +34,17 @@ def longest_pause(attempt: int, outage: float) -> float:
 
 
 def pause(attempt: int, outage: float) -> float:
-    """Seconds before the next try, jittered."""
+    """A jittered pause before the next try, in seconds."""
     return spread(longest_pause(attempt, outage))
 
 
 def held_pause(attempt: int) -> float:
-    """Seconds before an endpoint that holds everything is asked again, jittered: soon at first, since it may be
-    a deployment that is under way."""
+    """A jittered pause before an endpoint that holds everything is asked again, in seconds.
+
+    Short at first: a deployment may be under way."""
     return spread(min(HELD_GAP * 2.0 ** min(attempt - 1, _MOST_DOUBLINGS), PROBE_GAP), least=0.9)
 
 
 def spread(most: float, least: float = 0.5) -> float:
-    """A random moment in the upper part of `most` seconds, from `least` of it on."""
+    """A random duration between `least * most` and `most` seconds."""
     return most * _random.uniform(least, 1.0)

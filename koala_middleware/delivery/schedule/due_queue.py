@@ -1,4 +1,4 @@
-"""A queue of keys by the moment from which on they are due, first come first within a moment.
+"""A queue of keys, ordered by when each is due; first in, first out among equals.
 
 Many lanes become due at one moment, so the heap has one place for each moment and not one for each key. Must not
 know what waits behind a key.
@@ -12,7 +12,7 @@ from collections import deque
 
 
 class DueQueue:
-    """Attributes: `due` holds the keys whose moment has come, in order."""
+    """Attributes: `due` holds the keys that are due, in order."""
 
     def __init__(self) -> None:
         self.due: deque[str] = deque()
@@ -34,21 +34,21 @@ class DueQueue:
         return self._moments[0] if self._moments else math.inf
 
     def passed(self, now: float) -> list[str]:
-        """Takes out the keys whose moment has passed; the caller appends them to `due` or adds them again."""
+        """Remove and return the keys that became due; the caller appends them to `due` or adds them again."""
         keys: list[str] = []
         while self._moments and self._moments[0] <= now:
             keys += self._later.pop(heapq.heappop(self._moments))
         return keys
 
     def join(self, other: DueQueue) -> None:
-        """Takes over all keys of another queue."""
+        """Move all keys of another queue here."""
         self.due += other.due
         for moment, keys in other._later.items():
             for key in keys:
                 self.add(key, moment)
 
     def take_first(self) -> tuple[str, float] | None:
-        """Takes out the key that is due first, and its moment."""
+        """Remove and return the key that is due first, and when it is due."""
         if self.due:
             return self.due.popleft(), -math.inf
         if not self._moments:
@@ -61,7 +61,7 @@ class DueQueue:
         return key, moment
 
     def give_back(self, key: str, at: float) -> None:
-        """After `take_first`: the key is first again."""
+        """Undo `take_first`."""
         if at == -math.inf:
             self.due.appendleft(key)
         elif at in self._later:

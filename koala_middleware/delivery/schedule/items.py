@@ -1,4 +1,4 @@
-"""What waits: single entries, and the parcels that one request takes of one person's or company's entries.
+"""Waiting entries, and parcels: the entries of one person or company that one request takes.
 
 Must not know when anything is due, where entries are stored or how they travel.
 """
@@ -15,7 +15,7 @@ from koala_middleware.protocol.subjects import Subject, merge_subjects
 
 @dataclass(slots=True, eq=False)
 class Waiting(Entry):
-    """An entry that waits.
+    """An entry that waits for delivery.
 
     Attributes:
         came: When it was put, on the monotonic clock.
@@ -36,14 +36,14 @@ class Waiting(Entry):
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """What one request takes of one lane. Nothing else of the lane leaves before all of it is settled.
+    """The entries of one lane that one request takes. The rest of the lane waits until all of them are settled.
 
     Attributes:
         late: It belongs to the backlog.
-        items: What is not settled yet.
-        parts: What is still to be sent, the next last. More than one where the endpoint refused the whole.
-        was_split: The endpoint refused the whole; parts of it were sent.
-        delivered: Entries of it that the endpoint has taken.
+        items: Entries that are not settled yet.
+        parts: Batches still to be sent, in reverse order. Several only after the endpoint refused the whole.
+        was_split: The endpoint refused the whole, so parts were sent.
+        delivered: Entries that the endpoint has taken.
     """
 
     key: str
@@ -55,7 +55,7 @@ class Parcel:
 
 
 def batch_of(items: Sequence[Waiting]) -> Batch:
-    """The items of one parcel as what goes over the wire."""
+    """The batch of one parcel's items."""
     if len(items) == 1:  # as most are
         return Batch(items[0].subject, (items[0],), items[0].ip)
     subject, ip = items[0].subject, items[0].ip

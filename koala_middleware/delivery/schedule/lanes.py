@@ -1,7 +1,7 @@
-"""The schedule: one lane for each person or company, so that each one's entries leave in the order they came.
+"""The schedule: one lane for each person or company, which keeps their entries in order.
 
-Decides whose entries leave next: each lane when it is due, new entries before the backlog, the backlog at a bounded
-rate. Pure bookkeeping for one thread: no lock, no clock (time is an argument), no file, no network.
+Decides which lane is sent next: a lane when it is due, new entries before the backlog, the backlog at a bounded rate.
+Pure bookkeeping for one thread. Must not know locks, clocks (time is an argument), files or the network.
 """
 
 from __future__ import annotations
@@ -31,25 +31,27 @@ _came = attrgetter("came")
 
 
 def quiet(linger: float) -> float:
-    """Seconds after its last entry that a lane is due. The calls of one page come close together; a longer wait
-    gathers little more, and is what a process that is killed loses."""
+    """How long after its last entry a lane is due, in seconds.
+
+    The calls of one page come close together. A longer wait gathers little more, and a killed process loses it."""
     return linger * _QUIET
 
 
 def beat(linger: float) -> float:
-    """Seconds between two moments at which lanes become due, so that many leave with one wake-up. In a busy app a
-    wake-up costs a millisecond of CPU, as much as the 50 entries that it sends."""
+    """Lanes become due at multiples of this many seconds, so that one wake-up sends many.
+
+    In a busy app a wake-up costs a millisecond of CPU, as much as the 50 entries that it sends."""
     return linger * _BEAT
 
 
 def longest_wait(linger: float) -> float:
-    """Seconds within which a new lane is due."""
+    """The longest time until a new lane is due, in seconds."""
     return quiet(linger) + beat(linger)
 
 
 @dataclass(slots=True)
 class Failure:
-    """How often a lane's parcel was put back in a row, and since when."""
+    """How many times in a row a lane's parcel was put back, and since when."""
 
     count: int
     since: float
@@ -57,20 +59,20 @@ class Failure:
 
 @dataclass(slots=True, eq=False)
 class Mark:
-    """One flush. Attributes: `left` of the entries that had come when it began still wait."""
+    """One flush. Attributes: `left` is the number of entries present at its begin that still wait."""
 
     round: int
     left: int
 
 
 class Lanes:
-    """Invariant: every key of a lane is either out, with one parcel, or has exactly one place in a queue.
+    """Invariant: every key is either claimed, with one parcel, or queued exactly once.
 
     Attributes:
-        entries: How many wait, those of parcels that are out included.
-        late_entries: How many of these belong to the backlog.
+        entries: The number of waiting entries, those of claimed parcels included.
+        late_entries: The number of these in the backlog.
         out: Parcels that are claimed and not settled, by key.
-        speed: How many times faster than at first the backlog drains.
+        speed: The backlog's rate as a multiple of the initial rate.
     """
 
     def __init__(self, linger: float) -> None:
@@ -95,10 +97,10 @@ class Lanes:
         return len(self._lanes)
 
     def add(self, item: Waiting, now: float, *, late: bool = False) -> None:
-        """The item waits from now on.
+        """Add a waiting item.
 
         Args:
-            late: It comes from a file and joins the backlog. Its subject's entries may wait already, newer ones too.
+            late: The item was read from a file and joins the backlog. Its lane may hold newer items already.
         """
         key = item.subject.key
         lane = self._lanes.get(key)
@@ -122,7 +124,7 @@ class Lanes:
             self._count(item, key)
 
     def claim(self, now: float, most: int) -> Iterator[Parcel]:
-        """The parcels that one request is to take: up to `most`. To be listed as a whole, then given to `claimed`."""
+        """Claim up to `most` parcels for one request. List them all, then call `claimed`."""
         self._advance(now)
         parcels = late = size = 0
         while parcels < most and size < _FULL_BULK and (queue := self._next(now, late)) is not None:
@@ -131,7 +133,9 @@ class Lanes:
             if not lane:
                 self._remove(key)
                 continue
-            if failure := self._failures.get(key):  # it may be why, so it goes with ever fewer others
+            if failure := self._failures.get(
+                key
+            ):  # it may be the cause, so it shares a request with ever fewer
                 most = min(most, max(BULK_LINES >> 3 * failure.count, 1))
                 if parcels >= most:
                     queue.appendleft(key)
@@ -144,7 +148,7 @@ class Lanes:
             yield parcel
 
     def claimed(self, parcels: list[Parcel], now: float) -> list[Parcel]:
-        """What stays claimed: all, or the first parcel where there are too few for a bulk."""
+        """The parcels that stay claimed: all, or only the first if there are too few for a bulk request."""
         if 1 < len(parcels) < WORTH_A_BULK:
             self.release(parcels[1:])
             del parcels[1:]
@@ -154,7 +158,7 @@ class Lanes:
         return parcels
 
     def release(self, parcels: Sequence[Parcel]) -> None:
-        """As if they had not been claimed."""
+        """Undo the claim."""
         for parcel in reversed(parcels):
             if self.is_out(parcel):
                 self._return(parcel)
@@ -162,11 +166,11 @@ class Lanes:
                 self._queue(parcel.key).due.appendleft(parcel.key)
 
     def is_out(self, parcel: Parcel) -> bool:
-        """Claimed and not settled; False too once everything was cleared."""
+        """Whether the parcel is claimed. False after `clear`."""
         return self.out.get(parcel.key) is parcel
 
     def settle(self, parcel: Parcel, items: Sequence[Waiting], now: float) -> None:
-        """These items wait no more. The lane goes on once the whole parcel is settled."""
+        """Remove settled items. The lane goes on once its whole parcel is settled."""
         if len(items) == len(parcel.items):
             parcel.items = []
         else:
@@ -180,12 +184,12 @@ class Lanes:
             self._failures.pop(key, None)
         if self._lanes[key]:
             self._requeue(key, now, now)
-        else:  # as nearly always
+        else:  # the usual case
             del self.out[key]
             self._remove(key)
 
     def put_back(self, parcel: Parcel, now: float, at: float | None = None) -> None:
-        """What is not settled returns to the head of its lane, until `at` (by default after a backoff)."""
+        """Return unsettled items to their lane, which is due at `at`, by default after a backoff."""
         failure = self._failures.setdefault(parcel.key, Failure(0, now))
         failure.count += 1
         self._return(parcel)
@@ -193,14 +197,14 @@ class Lanes:
         self._requeue(parcel.key, now, now + pause if at is None else at)
 
     def make_late(self) -> None:
-        """All that waits becomes the backlog: what comes from now on leaves first."""
+        """Make everything that waits the backlog, so that new entries are sent first."""
         self._late_keys.update(self._lanes)
         self._late.join(self._fresh)
         self._fresh = DueQueue()
         self.late_entries = self.entries
 
     def hurry(self) -> Mark:
-        """All that waits is due, the backlog too, until `relax` is called with this mark."""
+        """Make everything due, the backlog included, until `relax` is called with this mark."""
         for queue in (self._fresh, self._late):
             queue.due += queue.passed(math.inf)
         self._round += 1
@@ -208,7 +212,7 @@ class Lanes:
         return self._marks[-1]
 
     def relax(self, mark: Mark) -> None:
-        """The flush is over."""
+        """End a flush."""
         self._marks.remove(mark)
 
     def next_due(self, now: float) -> float:
@@ -217,7 +221,7 @@ class Lanes:
         return max(min(self._fresh.next(), max(self._late.next(), self._pace())) - now, 0.0)
 
     def take_out(self, people: People) -> list[Waiting]:
-        """Takes out what is theirs and not on its way."""
+        """Remove and return these people's items that are not claimed."""
         people = people.with_profiles_of(item.subject for item in self.everything())
         taken: list[Waiting] = []
         for key, lane in self._lanes.items():
@@ -231,7 +235,7 @@ class Lanes:
         return taken
 
     def drop_oldest(self) -> Waiting | None:
-        """Takes out about the oldest item that is not on its way."""
+        """Remove and return approximately the oldest item that is not claimed."""
         for queue in (self._late, self._fresh):
             while first := queue.take_first():
                 key, at = first
@@ -248,7 +252,7 @@ class Lanes:
         return None
 
     def clear(self) -> tuple[list[Waiting], list[Waiting]]:
-        """Forgets everything, parcels that are out included: what the endpoint may have, and the rest."""
+        """Remove everything, claimed parcels included. Returns items that the endpoint may have, and the others."""
         unanswered = [item for parcel in self.out.values() for item in parcel.items]
         waiting = [item for lane in self._lanes.values() for item in lane]
         rest = [item for item in waiting if not item.unanswered]
@@ -268,7 +272,7 @@ class Lanes:
             yield from lane
 
     def oldest(self) -> float | None:
-        """When the oldest item came."""
+        """The arrival time of the oldest item."""
         heads = (items[0].came for items in self._standing() if items)
         return min(heads, default=None)
 
@@ -291,7 +295,7 @@ class Lanes:
                 mark.left -= item.round < mark.round
 
     def _advance(self, now: float) -> None:
-        """Finds out which lanes are due by now. A lane that has grown since it got its place gets a later one."""
+        """Move due lanes to the front. A lane that grew since it was queued is queued again, later."""
         self._late.due += self._late.passed(now)
         for key in self._fresh.passed(now):
             lane = self._lanes[key]
@@ -301,7 +305,7 @@ class Lanes:
                 self._fresh.due.append(key)
 
     def _next(self, now: float, late_so_far: int) -> deque[str] | None:
-        """The queue to take from: fresh lanes first, yet a steady stream of them must not starve the backlog."""
+        """The queue to take from: new lanes first, without starving the backlog."""
         fresh, late = self._fresh.due, self._late.due
         if late and (self._pace() > now or (late_so_far >= _LATE_AT_ONCE * self.speed and not self._marks)):
             return fresh or None
@@ -317,7 +321,7 @@ class Lanes:
         return parcel
 
     def _gathered(self, key: str, lane: list[Waiting]) -> float:
-        """When this lane's further entries are no longer waited for."""
+        """When the lane is due."""
         if key in self._failures or lane[0].round < self._round:
             return -math.inf
         return self._gathered_by(lane[-1].came, lane[0].came)
@@ -329,14 +333,14 @@ class Lanes:
         return min(quiet_from, began + self._linger)
 
     def _pace(self) -> float:
-        """When the backlog may go on: at once if a flush waits for it."""
+        """When the backlog may go on: at once during a flush."""
         return -math.inf if self._marks else self._late_from
 
     def _queue(self, key: str) -> DueQueue:
         return self._late if key in self._late_keys else self._fresh
 
     def _return(self, parcel: Parcel) -> None:
-        """Back into the lane, by age: older items may have been read from a file meanwhile."""
+        """Return a parcel's items to their lane. Sorted, since older items may have been read from a file meanwhile."""
         lane = self._lanes[parcel.key]
         lane[:0] = parcel.items
         lane.sort(key=_came)

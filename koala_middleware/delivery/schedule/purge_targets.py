@@ -1,4 +1,4 @@
-"""People who are to be taken out of an outbox: whose entries are theirs.
+"""The people whose entries are purged from an outbox.
 
 Knows them by hashes alone, so that a note about them tells nobody who they are. Must not know where entries
 wait.
@@ -17,10 +17,10 @@ from koala_middleware.protocol.subjects import Person, Subject
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Known by their emails, in any case, and by the profiles that were seen with one of these.
+    """People, by email (case-insensitive) and by the profiles seen with these emails.
 
     Attributes:
-        before: What came later is not meant, in seconds since the epoch.
+        before: Later entries are kept. Seconds since the epoch.
     """
 
     emails: frozenset[str]
@@ -43,7 +43,7 @@ class People:
         }
 
     def with_profiles_of(self, subjects: Iterable[Subject]) -> People:
-        """The same people, and every profile that one of these subjects shows to be theirs."""
+        """Add the profiles that these subjects show to belong to the people."""
         found = {
             _hash(subject.profile_id)
             for subject in subjects
@@ -52,7 +52,7 @@ class People:
         return replace(self, profile_ids=self.profile_ids | found)
 
     def own(self, subject: Subject, at: float) -> bool:
-        """A company is nobody's. Nor is what another person did in the same browser."""
+        """Whether an entry is theirs. Accounts never match a person, nor does another person in the same browser."""
         if not isinstance(subject, Person) or at >= self.before:
             return False
         if subject.email is not None:

@@ -1,4 +1,4 @@
-"""The circuit breaker: may a request go to the endpoint now? One for all senders of a dispatcher.
+"""The circuit breaker: whether a request may go to the endpoint now. One for all senders of a dispatcher.
 
 Closed while the endpoint answers. After a failure open for a pause, then one request at a time probes until one gets
 through. Bookkeeping for one thread: no lock, no clock. Must not know batches or threads.
@@ -18,7 +18,7 @@ Open = Literal["outage", "held"]
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """Attributes: `since` and `until` on the monotonic clock; `answer` is the latest failure."""
+    """Attributes: `since` and `until` are monotonic; `answer` is the latest failure."""
 
     state: Literal["closed", "outage", "held"]
     since: float = 0.0
@@ -38,7 +38,7 @@ class CircuitBreaker:
         self._asked_to_wait = False
 
     def wait(self, now: float, *, hurried_at: float) -> float:
-        """Seconds until a request may go; 0.0: now.
+        """Seconds until a request may go; 0.0 for now.
 
         Args:
             hurried_at: Since then somebody waits for the outcome (a flush, the end of the process): one probe goes at
@@ -52,22 +52,22 @@ class CircuitBreaker:
         return 0.0 if hurried else max(self.now.until - now, 0.0)
 
     def let_through(self) -> bool:
-        """A request goes; whether it is a probe. `answered` or `unused` is called for it."""
+        """Let a request through. Returns whether it is a probe, for which `answered` or `unused` must be called."""
         self._probing = not self.closed
         return self._probing
 
     def unused(self) -> None:
-        """The probe was not sent after all."""
+        """Undo a probe that was not sent."""
         self._probing = False
 
     def open_beyond(self, deadline: float, *, since: float) -> bool:
-        """Open until after the deadline, and nothing tried since `since` is still on its way."""
+        """Whether it stays open beyond the deadline, with no request since `since` in flight."""
         if self.closed or self._probing:
             return False
         return self.now.until > deadline and (self._asked_to_wait or self._failed_at >= since)
 
     def answered(self, answer: Answer, verdict: Verdict, now: float, *, probe: bool) -> Change | None:
-        """Takes note; tells what changed by this answer."""
+        """Record an answer. Returns the change of state, or None."""
         if probe:
             self._probing = False
         if verdict is Verdict.RETRY:
@@ -79,7 +79,7 @@ class CircuitBreaker:
     def _open(self, state: Open, answer: Answer, now: float, *, probe: bool) -> Change | None:
         changed = self.now.state != state
         if not changed and not probe:
-            return None  # a request from before it opened: the same failure once more
+            return None  # sent before it opened: the same failure again
         since = now if self.closed else self.now.since
         self._failures = 1 if changed else self._failures + 1
         self._failed_at = now

@@ -1,8 +1,7 @@
-"""The dispatcher: one owner of all that waits, for one endpoint and key in one process.
+"""The dispatcher: the one owner of everything that waits, for one endpoint and key in one process.
 
-Callers lay batches and requests into its inbox; one thread takes them out, decides what leaves when, and gives it to
-senders. Where no thread can run, the calling thread does the same steps. Must not know forks or the end of the
-process.
+Callers append batches and requests to its inbox. One thread handles them, decides what is sent when, and hands jobs to
+senders. Where no thread can run, the calling thread does the same steps. Must not know forks or the end of the process.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from koala_middleware.delivery.clock import monotonic
 from koala_middleware.delivery.delivery_log import DeliveryLog
 from koala_middleware.delivery.gil import STRETCH, breathe, gathered
 from koala_middleware.delivery.outbox import counters
-from koala_middleware.delivery.outbox.base import Desk, Outbox
+from koala_middleware.delivery.outbox.base import Outbox, SharedState
 from koala_middleware.delivery.report import DeliveryEvent, DeliveryReport, DeliveryStats, Health, State
 from koala_middleware.delivery.schedule.items import Parcel, Waiting, batch_of
 from koala_middleware.delivery.schedule.lanes import Lanes, Mark, longest_wait
@@ -37,25 +36,25 @@ from koala_middleware.delivery.transports.choosing import destination, transport
 from koala_middleware.log_once import LogOnce
 from koala_middleware.protocol.batches import Batch
 
-TEND = 1.0  # seconds between two rounds of care while something waits
-_AHEAD = 32  # plain jobs that lie ready, so that no sender waits for the dispatcher
+TEND = 1.0  # seconds between two rounds of maintenance while entries wait
+_AHEAD = 32  # single jobs kept ready, so that no sender waits for the dispatcher
 _PEOPLE_PER_SENDER = 8
-_GLANCE = 0.05  # seconds until it is looked again whether more senders are needed
-_LOOK = 0.25  # seconds until a caller who waits looks whether the dispatcher lives
-_GRACE = 1.0  # seconds beyond its deadline that a request waits for the dispatcher's word
+_GLANCE = 0.05  # seconds between two checks whether more senders are needed
+_LOOK = 0.25  # seconds between two checks of a waiting caller whether the dispatcher is alive
+_GRACE = 1.0  # seconds beyond its deadline that a caller waits for the dispatcher
 
 
 @dataclass(slots=True, eq=False)
 class Wait:
-    """What a caller waits for.
+    """A request that its caller waits for.
 
     Attributes:
-        mark: The schedule's, of a flush that has begun.
-        closes: Everything is let go of at its end; unless others have put something meanwhile, or "last".
-        done: The dispatcher has ended it.
-        complete: All that waited when it began is settled.
-        number: Entries that a purge took out.
-        within: The thread that waits has interrupted itself in the middle of a post, which it cannot await.
+        mark: The schedule's mark of a flush that has begun.
+        closes: Whether to release everything at the end. "last": also if others put something meanwhile.
+        done: Set by the dispatcher at its end.
+        complete: Everything that waited when it began is settled.
+        number: The number of entries that a purge removed.
+        within: The waiting thread is inside a post of its own (a signal handler), which it cannot await.
     """
 
     began: float
@@ -77,24 +76,28 @@ class Dispatcher:
     """Starts nothing until the first entry.
 
     Args:
-        outbox_for: Makes the outbox around a desk, of the kind that the settings name.
-        driven: Callers do the steps, since no thread of ours may run, or is wanted.
+        outbox_for: Makes the outbox that the settings name.
+        driven: Callers do the steps, because no thread can or should run.
     Attributes:
-        users: Who shares it.
+        users: The deliveries that share it.
     """
 
     def __init__(
-        self, config: KoalaConfig, outbox_for: Callable[[Desk, KoalaConfig], Outbox], *, driven: bool = False
+        self,
+        config: KoalaConfig,
+        outbox_for: Callable[[SharedState, KoalaConfig], Outbox],
+        *,
+        driven: bool = False,
     ) -> None:
         self._config = config
         self.users: WeakSet[object] = WeakSet()
-        self._desk = Desk(Lanes(config.flush_interval))
-        self._outbox = outbox_for(self._desk, config)
+        self._shared = SharedState(Lanes(config.flush_interval))
+        self._outbox = outbox_for(self._shared, config)
         self._breaker = CircuitBreaker()
         self._hook = Hook(config.on_delivery)
         self._log = DeliveryLog(destination(config), config.alarm_after)
         self._settling = Settling(
-            self._desk,
+            self._shared,
             self._outbox,
             self._breaker,
             self._log,
@@ -103,7 +106,7 @@ class Dispatcher:
         )
         self._driven = driven or config.delivery == "inline"
         self._beat = longest_wait(config.flush_interval)
-        self._thread = DispatcherThread(self._step, lambda: bool(self._desk.inbox), self._beat)
+        self._thread = DispatcherThread(self._step, lambda: bool(self._shared.inbox), self._beat)
         self._senders = Senders(
             config.concurrency,
             transport=partial(transport_for, config),
@@ -111,21 +114,21 @@ class Dispatcher:
             answered=self._answered,
             wake=self._wake,
         )
-        self._posting: list[int] = []  # callers' threads that post themselves
+        self._posting: list[int] = []  # the callers' threads that post themselves
         self._transports: list[Transport] = []  # theirs
         self._stepping = threading.Lock()
-        self._stepper = 0  # the thread that does a step
+        self._stepper = 0  # the thread that is in a step
         self._waits: list[Wait] = []
         self._out: set[Job] = set()
         self._bulks: set[Job] = set()  # of these
-        self._split: Job | None = None  # the one that has a part of a refused batch
+        self._split: Job | None = None  # the job with a part of a refused batch
         self._hurried_at = self._tended_at = -math.inf
         self._last_queued = 0
         self._closed = False
         self._told_dropped: dict[str, int] = {}
         self._notices = LogOnce()
         self._oldest: float | None = None
-        self._snapshot = self._desk.ledger.snapshot(None)
+        self._snapshot = self._shared.ledger.snapshot(None)
 
     # On any thread
 
@@ -134,7 +137,7 @@ class Dispatcher:
         return self._config.shutdown_timeout
 
     def put(self, batch: Batch) -> None:
-        """Takes a batch in. Never waits, but for inline delivery."""
+        """Accept a batch. Waits only with inline delivery."""
         came = monotonic()
         self._outbox.put(batch, came)
         self._closed = False
@@ -143,19 +146,19 @@ class Dispatcher:
         else:
             self._thread.note(came)
 
-    def leave_out(self, entries: int, reason: str) -> None:
-        """Counts entries that were dropped before they came here."""
-        self._desk.door.leave_out(entries, reason)
+    def reject(self, entries: int, reason: str) -> None:
+        """Count entries that were dropped before they came here."""
+        self._shared.intake.reject(entries, reason)
 
     def set_aside(self, batch: Batch, reason: str) -> None:
-        """Keeps a batch that must not be sent with the refused ones."""
-        self._desk.door.refused += len(batch.entries)
+        """Keep a batch that must not be sent with the refused entries."""
+        self._shared.intake.refused += len(batch.entries)
         self._ask(partial(self._keep_aside, batch, reason))
 
     def stats(self) -> DeliveryStats:
-        """All numbers. Waits for nobody."""
+        """The statistics. Never waits."""
         clocks = monotonic(), time.time()
-        return counters.stats_of(self._desk.door, self._snapshot, clocks, self._outbox.waiting_bytes())
+        return counters.stats_of(self._shared.intake, self._snapshot, clocks, self._outbox.waiting_bytes())
 
     def health(self) -> Health:
         stats, breaker = self.stats(), self._breaker.now
@@ -177,18 +180,18 @@ class Dispatcher:
         return Health(ok, state, reason, stats.waiting, stats.oldest_waiting_age, stats.last_success)
 
     def flush(self, timeout: float) -> DeliveryReport:
-        """Sends what waits now; ends when that is settled, when it cannot be in time, or after `timeout`."""
+        """Send what waits now. Ends when that is settled, when it is hopeless, or after `timeout`."""
         return self._wait_for(Wait(began := monotonic(), began + timeout), self._begin_flush)
 
     def close(self, timeout: float, *, last: bool = False) -> DeliveryReport:
-        """Flushes, then lets go of everything; what only memory holds is lost, counted and said.
+        """Flush, then release everything. Entries only in memory are lost, counted and logged.
 
-        Called from on_delivery it only hurries. Where others have put something meanwhile, it goes on for them, unless
-        this is the `last` of it: the process ends.
+        Called from on_delivery it only flushes. If others put something meanwhile, delivery goes on for them, unless
+        this is the `last` call: the process ends.
         """
         if self._stepper == threading.get_ident():
             return self.flush(timeout)
-        if self._closed and not self._desk.inbox:  # and nothing came since
+        if self._closed and not self._shared.inbox:  # and nothing came since then
             self._close_transports()
             return DeliveryReport(complete=True, waiting=self.stats().waiting)
         began = monotonic()
@@ -196,13 +199,13 @@ class Dispatcher:
         return self._wait_for(wait, self._begin_flush, help_out=last)
 
     def purge(self, people: People) -> int:
-        """Takes out what waits of these people; answers how many entries that were."""
+        """Remove these people's waiting entries. Returns their number."""
         wait = Wait(began := monotonic(), began + 10 * _GRACE)
         self._wait_for(wait, partial(self._purge, people))
         return wait.number
 
     def look_around(self) -> None:
-        """Takes over what dead processes left, without an entry of one's own."""
+        """Adopt the files of dead processes."""
         wait = Wait(began := monotonic(), began + 10 * _GRACE)
         self._wait_for(wait, self._look_around)
 
@@ -211,12 +214,12 @@ class Dispatcher:
         self._ask(self._outbox.look_around)
 
     def forget(self) -> None:
-        """Whoever lent what waits has it still: it counts as never taken in."""
+        """Forget what waits: its broker still has it, so it counts as never accepted."""
         wait = Wait(began := monotonic(), began + _GRACE)
         self._wait_for(wait, self._forget)
 
     def abandon(self) -> None:
-        """In a forked child: this is the parent's. Takes no lock."""
+        """In a forked child, leave everything to the parent. Takes no lock."""
         self._outbox.abandon()
 
     # Asking, and waiting for it
@@ -226,7 +229,7 @@ class Dispatcher:
             self._thread.wake()
 
     def _ask(self, request: Callable[[float], None]) -> None:
-        self._desk.inbox.append(request)
+        self._shared.inbox.append(request)
         self._wake()
         if self._driven:
             self._step()
@@ -234,13 +237,13 @@ class Dispatcher:
     def _wait_for(
         self, wait: Wait, begin: Callable[[Wait, float], None], *, help_out: bool = False
     ) -> DeliveryReport:
-        """Lets the dispatcher begin it, and waits for its end: within the deadline, and a grace for the word itself.
+        """Have the dispatcher begin a request, and wait for its end until the deadline and a short grace.
 
         Args:
-            help_out: The calling thread posts, too: at the end of the process no thread can be started.
+            help_out: The calling thread posts as well, since no thread can be started at the end of the process.
         """
         before = self.stats()
-        self._desk.inbox.append(partial(begin, wait))
+        self._shared.inbox.append(partial(begin, wait))
         me = threading.get_ident()
         wait.within = me in self._posting
         while not wait.done and self._stepper != me and (left := wait.deadline + _GRACE - monotonic()) > 0:
@@ -255,7 +258,7 @@ class Dispatcher:
         return self._report(before, wait)
 
     def _post_here(self, deadline: float) -> bool:
-        """One job, on the calling thread; False when there was none."""
+        """Post one job on the calling thread; False if there was none."""
         me = threading.get_ident()
         self._posting.append(me)
         try:
@@ -285,8 +288,8 @@ class Dispatcher:
         return post(job, transport, min(self._config.request_timeout, max(deadline - job.began, 0.05)))
 
     def _answered(self, job: Job, result: Result) -> bool:
-        """Lays the result into the inbox; whether the endpoint may be given more at once."""
-        self._desk.inbox.append(partial(self._settle, job, result))
+        """Append the result to the inbox. Returns whether the endpoint may be given more at once."""
+        self._shared.inbox.append(partial(self._settle, job, result))
         return not isinstance(result, Answer) or result.taken
 
     def _report(self, before: DeliveryStats, wait: Wait) -> DeliveryReport:
@@ -303,7 +306,7 @@ class Dispatcher:
     # The steps: one thread at a time
 
     def _step(self) -> float:
-        """Does what is to be done now; seconds until there may be more, infinite when nothing waits."""
+        """Do what is due. Returns the seconds until there may be more, infinite if nothing waits."""
         me = threading.get_ident()
         if self._stepper == me:  # a signal handler, or on_delivery
             return _GLANCE
@@ -320,12 +323,12 @@ class Dispatcher:
         self._tend(now)
         wait = min(self._give_out(now), self._end_waits(now))
         self._publish()
-        if self._tell() or self._desk.inbox:
+        if self._tell() or self._shared.inbox:
             return min(wait, self._beat)
         return wait
 
     def _empty_inbox(self, now: float) -> None:
-        inbox = self._desk.inbox
+        inbox = self._shared.inbox
         for number in range(len(inbox)):
             came = inbox.popleft()
             try:
@@ -336,7 +339,7 @@ class Dispatcher:
             except Exception as error:  # noqa: BLE001  (a bug, or a batch unlike any other: the rest goes on)
                 self._notices.error("a batch or an answer could not be taken in", error)
                 if isinstance(came, tuple):
-                    self._desk.ledger.drop(len(came[0].entries), counters.ERROR)
+                    self._shared.ledger.drop(len(came[0].entries), counters.ERROR)
             if number % STRETCH == STRETCH - 1:
                 breathe()
         self._outbox.read_on(now)
@@ -346,21 +349,21 @@ class Dispatcher:
             return
         self._tended_at = now
         self._outbox.tend(now)
-        self._oldest = None  # looked up again
+        self._oldest = None  # to be looked up again
         self._publish()
         stats = self.stats()
         self._log.look(stats, _unserved(stats), now)
 
     def _publish(self) -> None:
-        lanes = self._desk.lanes
+        lanes = self._shared.lanes
         if not lanes.entries:
             self._oldest = None
         elif self._oldest is None:
             self._oldest = lanes.oldest()
-        self._snapshot = self._desk.ledger.snapshot(self._oldest)
+        self._snapshot = self._shared.ledger.snapshot(self._oldest)
 
     def _tell(self) -> bool:
-        """Calls on_delivery; whether there was something to tell."""
+        """Call on_delivery. Returns whether there were events."""
         events, self._settling.events = self._settling.events, []
         if not self._hook:
             return False
@@ -377,7 +380,7 @@ class Dispatcher:
     # Giving out
 
     def _give_out(self, now: float) -> float:
-        """Gives senders what is due; seconds until there may be more."""
+        """Hand due jobs to senders. Returns the seconds until there may be more."""
         self._give_parts(now)
         while self._has_room(now):
             wait = self._breaker.wait(now, hurried_at=self._hurried_at)
@@ -390,11 +393,11 @@ class Dispatcher:
         self._start_senders()
         if self._breaker.closed:
             self._senders.go_on()
-        return self._until(self._desk.lanes.next_due(now) if self._has_room(now) else math.inf)
+        return self._until(self._shared.lanes.next_due(now) if self._has_room(now) else math.inf)
 
     def _give_parts(self, now: float) -> None:
-        """What is left of refused batches goes first."""
-        # One refused batch at a time, so that an endpoint that refuses everything is found out early.
+        """Send the remaining parts of refused batches first."""
+        # One refused batch at a time, so that an endpoint that refuses everything is noticed early.
         while self._split is None:
             parcel = self._settling.next_split(now)
             if parcel is None:
@@ -404,13 +407,13 @@ class Dispatcher:
                 self._give(self._split, now, first=True)
             else:
                 parcel.parts.clear()
-                self._desk.lanes.release([parcel])
+                self._shared.lanes.release([parcel])
 
     def _until(self, wait: float) -> float:
-        """What else may come before that."""
+        """The time until the next check, at most `wait`."""
         if self._senders.jobs and not self._driven:
             wait = min(wait, _GLANCE)
-        if self._desk.lanes.entries or self._outbox.behind or self._out:
+        if self._shared.lanes.entries or self._outbox.behind or self._out:
             wait = min(wait, TEND)
         return wait
 
@@ -419,14 +422,14 @@ class Dispatcher:
             return False
         if not self._breaker.closed:
             return not self._out
-        if self._bulks:  # what becomes due gathers in the next bulk
+        if self._bulks:  # due entries gather in the next bulk request
             at_once = 2 if self._waits and not self._settling.bulk.asking else 1
             slow = all(now - job.began > self._beat for job in self._bulks)
             return len(self._out) < (self._config.concurrency if slow else at_once)
         return len(self._senders.jobs) < _AHEAD
 
     def _next_job(self, now: float) -> Job | None:
-        lanes, bulk = self._desk.lanes, self._settling.bulk
+        lanes, bulk = self._shared.lanes, self._settling.bulk
         most = bulk.most(now) if self._breaker.closed else 1
         while True:
             parcels = lanes.claimed(gathered(lanes.claim(now, most)), now)
@@ -444,11 +447,11 @@ class Dispatcher:
         return job
 
     def _is_young(self, parcel: Parcel, oldest: float, now: float) -> bool:
-        """Drops what is past the age limit; whether that left anything."""
+        """Drop expired items. Returns whether any are left."""
         old = [item for item in parcel.items if item.came <= oldest]
-        self._desk.ledger.drop(len(old), counters.TOO_OLD)
+        self._shared.ledger.drop(len(old), counters.TOO_OLD)
         self._outbox.finish(old)
-        self._desk.lanes.settle(parcel, old, now)
+        self._shared.lanes.settle(parcel, old, now)
         return bool(parcel.items)
 
     def _give(self, job: Job, now: float, *, first: bool = False) -> None:
@@ -460,7 +463,7 @@ class Dispatcher:
         self._senders.give(job, first=first, start=not self._driven)
 
     def _start_senders(self) -> None:
-        """More of them where jobs lie unbegun: one for eight people at once, else when they lay there before."""
+        """Start another sender if jobs wait: at once for more than eight per sender, else at the second check."""
         senders, queued = self._senders, len(self._senders.jobs)
         too_few = queued > _PEOPLE_PER_SENDER * senders.alive or self._last_queued
         if not self._driven and queued and too_few and not senders.resting:
@@ -478,7 +481,7 @@ class Dispatcher:
                 self._take_jobs_back()
 
     def _take_jobs_back(self) -> None:
-        """Nobody has begun these."""
+        """Take back jobs that no sender has begun."""
         jobs = self._senders.take_all()
         for job in jobs:
             self._came_back(job)
@@ -491,7 +494,7 @@ class Dispatcher:
             self._split = None
 
     def _give_up_jobs(self) -> None:
-        """Answers that still come change nothing."""
+        """Forget all jobs, so that late answers have no effect."""
         for jobs in (self._out, self._bulks):
             jobs.clear()
         self._split = None
@@ -505,19 +508,19 @@ class Dispatcher:
     def _begin_flush(self, wait: Wait, now: float) -> None:
         self._hurried_at = wait.began
         self._outbox.look_around(now)
-        wait.mark = self._desk.lanes.hurry()
+        wait.mark = self._shared.lanes.hurry()
         self._waits.append(wait)
 
     def _end_waits(self, now: float) -> float:
-        """Ends the flushes that are complete, or cannot be in time; seconds until the next has to end."""
+        """End complete and hopeless flushes. Returns the seconds until the next deadline."""
         for wait in tuple(self._waits):
             settled = wait.mark.left <= 0 and (self._outbox.hands_over or not self._outbox.behind)
             hopeless = not self._out and self._breaker.open_beyond(wait.deadline, since=wait.began)
             if settled or hopeless or now >= wait.deadline or self._is_all_within(wait):
                 wait.complete = settled
                 self._waits.remove(wait)
-                came_since = self._desk.lanes.entries > wait.mark.left
-                self._desk.lanes.relax(wait.mark)
+                came_since = self._shared.lanes.entries > wait.mark.left
+                self._shared.lanes.relax(wait.mark)
                 if wait.closes == "last" or (wait.closes and not came_since and not self._put_since()):
                     self._end()
                 self._publish()
@@ -525,17 +528,17 @@ class Dispatcher:
         return min([wait.deadline - now for wait in self._waits], default=math.inf)
 
     def _is_all_within(self, wait: Wait) -> bool:
-        """All that is left to wait for is what the waiting thread itself has in hand."""
+        """Whether only the waiting thread's own post is left."""
         if not wait.within or self._senders.alive or self._senders.jobs or len(set(self._posting)) > 1:
             return False
         in_hand = sum(len(parcel.items) for job in self._out for parcel in job.parcels)
         return wait.mark.left <= in_hand and not self._outbox.behind
 
     def _put_since(self) -> bool:
-        return any(isinstance(came, tuple) for came in tuple(self._desk.inbox))
+        return any(isinstance(came, tuple) for came in tuple(self._shared.inbox))
 
     def _end(self) -> None:
-        """Lets go of everything."""
+        """Release everything."""
         before = self.stats()
         self._take_jobs_back()
         self._outbox.close()
@@ -558,9 +561,9 @@ class Dispatcher:
 
     def _forget(self, wait: Wait, now: float) -> None:  # noqa: ARG002
         self._take_jobs_back()
-        unanswered, rest = self._desk.lanes.clear()
+        unanswered, rest = self._shared.lanes.clear()
         for items in (unanswered, rest):
-            self._desk.ledger.forgotten += len(items)
+            self._shared.ledger.forgotten += len(items)
             self._outbox.finish(items)
         self._give_up_jobs()
         self._publish()
@@ -568,7 +571,7 @@ class Dispatcher:
 
 
 def _unserved(stats: DeliveryStats) -> float:
-    """Seconds that entries have waited without any delivery."""
+    """How long entries have waited without any delivery, in seconds."""
     if stats.oldest_waiting_age is None:
         return 0.0
     since_success = math.inf if stats.last_success is None else time.time() - stats.last_success

@@ -1,4 +1,4 @@
-"""Jobs: what a sender is given, and how it is posted. A sender knows no more than "post this, return the answer".
+"""Jobs: the requests that senders post. A sender posts one and returns the answer.
 
 Must not know what an answer means, or what waits.
 """
@@ -21,11 +21,11 @@ class Job:
     """One request.
 
     Attributes:
-        parcels: What it takes; the dispatcher's, a sender leaves them alone.
-        batches: The same as what goes over the wire. Several only in a bulk.
-        probe: It is to show whether the endpoint is back.
-        ask: The endpoint is asked first whether it takes bulk.
-        began: When it was given out, on the monotonic clock.
+        parcels: The parcels it carries. Senders must not touch them.
+        batches: The parcels as batches. Several only in a bulk request.
+        probe: It tests whether the endpoint is back.
+        ask: Ask the endpoint first whether it takes bulk requests.
+        began: When it was handed to a sender, monotonic.
     """
 
     parcels: list[Parcel]
@@ -41,14 +41,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class NoBulk:
-    """The endpoint does not take bulk; nothing was sent."""
+    """The endpoint does not take bulk requests. Nothing was sent."""
 
 
 Result = Answer | list[Answer] | NoBulk
 
 
 def post(job: Job, transport: Transport, timeout: float) -> Result:
-    """The answer; for a bulk one for each batch, or one for the whole. Never raises."""
+    """Post a job. Returns one answer, or one for each batch of a bulk request. Never raises."""
     try:
         if not job.is_bulk:
             return transport.send(job.batches[0], timeout)

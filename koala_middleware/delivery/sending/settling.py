@@ -1,4 +1,4 @@
-"""Settling: what an answer of the endpoint means for the parcels that were sent.
+"""Settling: applies an answer of the endpoint to the parcels that were sent.
 
 Runs on the dispatcher's thread. Must not know threads, nor how a batch travels.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from koala_middleware.delivery.delivery_log import DeliveryLog
 from koala_middleware.delivery.gil import paced
-from koala_middleware.delivery.outbox.base import Desk, Outbox
+from koala_middleware.delivery.outbox.base import Outbox, SharedState
 from koala_middleware.delivery.report import Change, DeliveryEvent, Outcome
 from koala_middleware.delivery.schedule.items import Parcel, Waiting, batch_of
 from koala_middleware.delivery.schedule.lanes import FASTEST, all_items
@@ -19,12 +19,10 @@ from koala_middleware.delivery.sending.circuit_breaker import CircuitBreaker
 from koala_middleware.delivery.sending.jobs import Job, NoBulk, Result
 from koala_middleware.delivery.transports.answers import Answer, Verdict, verdict
 
-OUTAGE = 2.0  # seconds; after a shorter one what waits is no backlog
-HOPELESS = 3  # batches in a row refused to their last entry: the endpoint refuses everything
-FASTER = (
-    0.005  # with each parcel of the backlog that the endpoint takes the backlog drains so many times faster
-)
-BULK_FASTER = 0.05  # the same with each bulk
+OUTAGE = 2.0  # seconds; a shorter outage makes no backlog
+HOPELESS = 3  # fully refused batches in a row: the endpoint refuses everything
+FASTER = 0.005  # added to the backlog's rate for each delivered parcel of it
+BULK_FASTER = 0.05  # the same for each bulk request
 
 
 class Settling:
@@ -38,7 +36,7 @@ class Settling:
 
     def __init__(
         self,
-        desk: Desk,
+        shared: SharedState,
         outbox: Outbox,
         breaker: CircuitBreaker,
         log: DeliveryLog,
@@ -46,7 +44,7 @@ class Settling:
         kept: str,
         listened_to: bool,
     ) -> None:
-        self._desk = desk
+        self._shared = shared
         self._outbox = outbox
         self._breaker = breaker
         self._log = log
@@ -54,14 +52,16 @@ class Settling:
         self._listened_to = listened_to
         self.refused_in_a_row = 0
         self._refused_whole = 0
-        self._taken = 0  # requests of which the endpoint took something
-        self._doubted: dict[str, int] = {}  # how many it had taken when it would not take this lane's batch
+        self._taken = 0  # requests of which the endpoint took at least one batch
+        self._doubted: dict[
+            str, int
+        ] = {}  # the value of `_taken` when the endpoint did not take this lane's batch
         self.bulk = BulkSupport()
         self.split: deque[tuple[Parcel, Answer]] = deque()
         self.events: list[DeliveryEvent] = []
 
     def settle(self, job: Job, result: Result, now: float) -> None:
-        """Everything that follows from the result of a job."""
+        """Apply the result of a job."""
         if job.ask:
             self.bulk.asking = False
             self.bulk.found(offered=not isinstance(result, NoBulk), now=now)
@@ -81,7 +81,7 @@ class Settling:
             self._settle_part(parcel, result, said, now)
 
     def unsent(self, jobs: Sequence[Job]) -> None:
-        """Nobody has begun these: all is as before."""
+        """Undo the claim of jobs that no sender has begun."""
         for job in reversed(jobs):
             if job.ask:
                 self.bulk.asking = False
@@ -90,12 +90,12 @@ class Settling:
     def _not_sent(self, job: Job) -> None:
         if job.probe:
             self._breaker.unused()
-        self._desk.lanes.release(job.parcels)
+        self._shared.lanes.release(job.parcels)
 
     # A whole bulk
 
     def _settle_bulk(self, job: Job, answer: Answer, now: float) -> None:
-        """One answer for all of it."""
+        """Apply one answer to a whole bulk request."""
         if about_bulk(answer):
             self.bulk.withdraw(now)
             self._not_sent(job)
@@ -109,8 +109,8 @@ class Settling:
                 self._put_back(parcel, answer, now)
 
     def _settle_each(self, job: Job, answers: list[Answer], now: float) -> None:
-        """Each parcel by its own answer."""
-        if answers[0].taken and answers.count(answers[0]) == len(answers):  # as nearly always
+        """Apply each parcel's own answer."""
+        if answers[0].taken and answers.count(answers[0]) == len(answers):  # the usual case
             self._take_all(job.parcels, answers[0], now)
             return
         any_taken = False
@@ -131,8 +131,8 @@ class Settling:
     def _settle_part(
         self, parcel: Parcel, answer: Answer, said: Verdict, now: float, at: float | None = None
     ) -> None:
-        if not self._desk.lanes.is_out(parcel):
-            return  # everything was cleared meanwhile
+        if not self._shared.lanes.is_out(parcel):
+            return  # the schedule was cleared meanwhile
         was_split = parcel.was_split
         part = parcel.parts.pop() if parcel.parts else parcel.items
         if said is Verdict.TAKEN:
@@ -149,7 +149,7 @@ class Settling:
             self._put_back(parcel, answer, now, at)
             return
         if parcel.items:
-            if was_split:  # it goes on before another begins
+            if was_split:  # it goes on before another is split
                 self.split.appendleft((parcel, answer))
             else:
                 self.split.append((parcel, answer))
@@ -158,11 +158,12 @@ class Settling:
             self._refused_whole += parcel.was_split
 
     def next_split(self, now: float) -> Parcel | None:
-        """A refused parcel whose next part is to be sent; None when there is none. Where splitting is hopeless by now
-        the whole is refused."""
+        """The next refused parcel with a part to send, or None.
+
+        Where splitting is hopeless, the whole parcel is refused."""
         while self.split:
             parcel, answer = self.split.popleft()
-            if not self._desk.lanes.is_out(parcel):
+            if not self._shared.lanes.is_out(parcel):
                 continue
             if self._parts_may_do(verdict(answer)) or len(parcel.parts) == 1:
                 return parcel
@@ -171,10 +172,10 @@ class Settling:
         return None
 
     def _take(self, parcel: Parcel, part: Sequence[Waiting], answer: Answer, now: float) -> None:
-        if not self._desk.lanes.is_out(parcel):
+        if not self._shared.lanes.is_out(parcel):
             return
         self._refused_whole = self.refused_in_a_row = 0
-        ledger = self._desk.ledger
+        ledger = self._shared.ledger
         ledger.deliver(len(part))
         ledger.succeeded_at = now
         parcel.delivered += len(part)
@@ -182,11 +183,11 @@ class Settling:
         self._outbox.finish(part)
         if self._doubted:
             self._doubted.pop(parcel.key, None)
-        self._desk.lanes.settle(parcel, part, now)
+        self._shared.lanes.settle(parcel, part, now)
 
     def _take_all(self, parcels: Sequence[Parcel], answer: Answer, now: float) -> None:
-        """`_take` for many whole parcels, at the price of one."""
-        lanes, ledger = self._desk.lanes, self._desk.ledger
+        """`_take` for many whole parcels in one call."""
+        lanes, ledger = self._shared.lanes, self._shared.ledger
         out = [parcel for parcel in parcels if lanes.is_out(parcel)]
         items = all_items(out)
         self._refused_whole = self.refused_in_a_row = 0
@@ -202,28 +203,30 @@ class Settling:
 
     def _refuse(self, parcel: Parcel, part: Sequence[Waiting], answer: Answer, now: float) -> None:
         self._outbox.keep_aside(part, f"{answer.summary} {answer.error}".strip())
-        self._desk.ledger.refuse(len(part))
+        self._shared.ledger.refuse(len(part))
         self._log.refused(answer, len(part), self._kept)
         self._tell("refused", part, answer)
         self._outbox.finish(part)
         self._doubted.pop(parcel.key, None)
-        self._desk.lanes.settle(parcel, part, now)
+        self._shared.lanes.settle(parcel, part, now)
 
     def _put_back(self, parcel: Parcel, answer: Answer, now: float, at: float | None = None) -> None:
-        lanes = self._desk.lanes
+        lanes = self._shared.lanes
         if not lanes.is_out(parcel):
             return
-        self._desk.ledger.retries += 1
+        self._shared.ledger.retries += 1
         self._tell("retried", parcel.items, answer)
         for item in parcel.items:
             item.unanswered = item.unanswered or answer.may_have_it
         if at is None and parcel.key in self._doubted:
-            at = self._breaker.now.until + 1.0  # another's is tried first
+            at = self._breaker.now.until + 1.0  # another lane is tried first
         lanes.put_back(parcel, now, at)
 
     def _meaning(self, answer: Answer, parcel: Parcel) -> Verdict:
-        """The verdict for one parcel. A firewall may take offense at one body: where others were taken since the
-        endpoint would not have this one, it is about the batch and not about the key."""
+        """The verdict for one parcel.
+
+        A firewall may reject a single body: if the endpoint took others since, the answer is about this batch and
+        not about the key."""
         said = verdict(answer)
         if said is not Verdict.HOLD or not answer.may_concern_one_batch:
             return said
@@ -233,13 +236,13 @@ class Settling:
         return said
 
     def _parts_may_do(self, said: Verdict) -> bool:
-        # Where batch after batch was refused to its last entry, halving only multiplies requests.
+        # After several fully refused batches, halving would only multiply requests.
         return said is Verdict.TOO_LARGE or self._refused_whole < HOPELESS
 
     # What an answer says of the endpoint
 
     def _hear(self, answer: Answer, job: Job, now: float, said: Verdict | None = None) -> Change | None:
-        """Tells what changed by it."""
+        """Log what changed."""
         since = self._breaker.now.since
         if answer.taken:
             self._taken += 1
@@ -250,19 +253,19 @@ class Settling:
             self._log.changed(change, answer, self._waiting(), now, sure=sure)
             if change == "recovered" and now - since >= OUTAGE:
                 self.bulk.forget()
-                self._desk.lanes.make_late()
+                self._shared.lanes.make_late()
         if change in {"outage", "held"}:
-            self._desk.lanes.speed = 1.0
+            self._shared.lanes.speed = 1.0
         return change
 
     def _drain_faster(self, job: Job) -> None:
-        lanes = self._desk.lanes
+        lanes = self._shared.lanes
         if lanes.late_entries and any(parcel.late for parcel in job.parcels):
             lanes.speed = min(lanes.speed + (BULK_FASTER if job.is_bulk else FASTER), FASTEST)
 
     def _waiting(self) -> int:
-        door, ledger = self._desk.door, self._desk.ledger
-        return door.accepted + ledger.adopted - ledger.forgotten - ledger.gone
+        intake, ledger = self._shared.intake, self._shared.ledger
+        return intake.accepted + ledger.adopted - ledger.forgotten - ledger.gone
 
     def _tell(self, outcome: Outcome, part: Sequence[Waiting], answer: Answer) -> None:
         if self._listened_to:

@@ -1,4 +1,4 @@
-"""Threads: the dispatcher's one, and the senders' few. Started when there is something to do, gone when there is not.
+"""Threads: one for the dispatcher, a few for senders. They start when there is work and end when there is none.
 
 Nothing on the app's path waits here: waking a thread releases a lock that nobody contends for. Must not know what a
 job is about.
@@ -25,14 +25,14 @@ _notices = LogOnce()
 
 
 class Bell:
-    """Wakes one waiting thread. Ringing never blocks, wherever it happens: signal handlers, finalizers."""
+    """Wakes one waiting thread. Ringing never blocks, so it is safe in signal handlers and finalizers."""
 
     def __init__(self) -> None:
         self._silence = threading.Lock()
         self._silence.acquire()
 
     def ring(self) -> None:
-        with suppress(RuntimeError):  # it rings already
+        with suppress(RuntimeError):  # it is ringing already
             self._silence.release()
 
     def wait(self, seconds: float) -> bool:
@@ -40,9 +40,9 @@ class Bell:
 
 
 def start_thread(run: Callable[[], None], name: str) -> bool:
-    """Starts a daemon thread; False where the interpreter ends, or the machine has no thread left."""
+    """Start a daemon thread; False if the interpreter is ending or no thread is available."""
     try:
-        # An empty context: no request's span, scope or person goes along.
+        # An empty context: the thread inherits no request's span, scope or person.
         threading.Thread(target=contextvars.Context().run, args=(run,), name=name, daemon=True).start()
     except RuntimeError:
         return False
@@ -69,7 +69,7 @@ class DispatcherThread:
         self.alive = False
 
     def note(self, came: float) -> None:
-        """Something lies in the inbox since `came`; there is time for a beat."""
+        """Note that the inbox has a message since `came`, which may wait for a beat."""
         self._dismissed = False
         if not self.alive:
             self._start()
@@ -77,20 +77,20 @@ class DispatcherThread:
             self._bell.ring()
 
     def wake(self) -> None:
-        """There is something to do at once."""
+        """Wake the thread at once."""
         self._dismissed = False
         if not self.alive:
             self._start()
         self._bell.ring()
 
     def dismiss(self) -> None:
-        """The thread ends as soon as nothing waits."""
+        """End the thread as soon as nothing waits."""
         self._dismissed = True
         self._bell.ring()
 
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
-            return  # another thread starts it at this moment
+            return  # another thread is starting it
         try:
             if not self.alive:
                 self.alive = True
@@ -102,17 +102,17 @@ class DispatcherThread:
     def _run(self) -> None:
         try:
             self._go_on()
-        except Exception as error:  # noqa: BLE001  (delivery that stops must not do so in silence)
+        except Exception as error:  # noqa: BLE001  (delivery must not stop silently)
             _notices.error("delivery failed; the next entry starts it again", error)
         finally:
             self.alive = False
-        if self._asked():  # it came between our last look and our leaving
+        if self._asked():  # it came between our last check and our end
             self._start()
 
     def _go_on(self) -> None:
         idle_since = None
         while True:
-            self._sleeps_until = -math.inf  # awake: what comes now is seen before we sleep
+            self._sleeps_until = -math.inf  # awake: messages from now on are seen before we sleep
             wait = self._step()
             now = monotonic()
             if math.isfinite(wait):
@@ -123,14 +123,14 @@ class DispatcherThread:
                 if wait <= 0 or self._dismissed:
                     return
             self._sleeps_until = now + wait
-            if self._asked():  # while we looked
+            if self._asked():  # while we checked
                 wait = min(wait, self._beat)
                 self._sleeps_until = now + wait
             self._bell.wait(wait)
 
 
 class Senders:
-    """Up to `size` threads that post jobs, the one that rested last first: its connection is warm.
+    """Up to `size` threads that post jobs. The last one used is used first: its connection is warm.
 
     Args:
         post: Posts a job by a transport.
@@ -162,7 +162,7 @@ class Senders:
         self.alive = 0
 
     def give(self, job: Job, *, first: bool = False, start: bool = True) -> None:
-        """Lets a sender have it. The dispatcher's.
+        """Hand a job to a sender. Called by the dispatcher.
 
         Args:
             start: A thread is started where there is none.
@@ -176,14 +176,14 @@ class Senders:
             self.start_another()
 
     def go_on(self) -> None:
-        """The answer that stopped all was about one batch alone. The dispatcher's."""
+        """Go on after an answer that was about one batch alone. Called by the dispatcher."""
         if self._stopped:
             self._stopped = False
             for _ in range(len(self.jobs)):
                 self._ring_one()
 
     def start_another(self) -> bool:
-        """One more thread, where there may be one. The dispatcher's."""
+        """Start another thread, up to the limit. Called by the dispatcher."""
         if self.alive >= self._size:
             return False
         self.alive += 1
@@ -193,7 +193,7 @@ class Senders:
         return True
 
     def take(self) -> Job | None:
-        """The next job, for whoever posts it."""
+        """Remove and return the next job."""
         if self._stopped:
             return None
         try:
@@ -202,7 +202,7 @@ class Senders:
             return None
 
     def take_all(self) -> list[Job]:
-        """What nobody has begun."""
+        """Remove and return the jobs that no thread has begun."""
         jobs: list[Job] = []
         with suppress(IndexError):
             while True:
@@ -210,8 +210,9 @@ class Senders:
         return jobs
 
     def report(self, job: Job, result: Result) -> None:
-        """The result of a job, on the thread that posted it. Where it failed nobody begins another before the
-        dispatcher knows."""
+        """Report a result, on the thread that posted the job.
+
+        After a failure no job begins before the dispatcher knows."""
         went_well = self._answered(job, result)
         if not went_well:
             self._stopped = True
@@ -219,7 +220,7 @@ class Senders:
             self._wake()
 
     def dismiss(self) -> None:
-        """Whoever rests ends."""
+        """End resting threads."""
         self._dismissed = True
         while self._ring_one():
             pass
@@ -244,17 +245,17 @@ class Senders:
             transport.close()
 
     def _work(self, bell: Bell, transport: Transport) -> bool:
-        """One job; False when there was none for a while."""
+        """Post one job; False if there was none for a while."""
         job = self.take()
         if job is None:
             self.resting.append(bell)
-            job = self.take()  # it may have come before we rested
+            job = self.take()  # it may have come before we were resting
         if job is None:
             if bell.wait(IDLE):
                 return not self._dismissed
             try:
                 self.resting.remove(bell)
-            except ValueError:  # somebody rings it at this moment
+            except ValueError:  # another thread is ringing it
                 return True
             return False
         with suppress(ValueError):

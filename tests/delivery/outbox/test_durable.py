@@ -525,7 +525,7 @@ def test_a_disk_that_stalls_again_and_again_stalls_no_caller_for_long(
     outbox.take_in()
     outbox.outbox.put(batch("bo", "by the dispatcher"), clock.monotonic())
     assert "slow" in outbox.outbox.trouble
-    (last,) = outbox.desk.inbox
+    (last,) = outbox.shared.inbox
     assert last[2] is None, "the caller has written"  # type: ignore[index]
     outbox.take_in()
     outbox.tend()

@@ -75,7 +75,7 @@ def test_the_byte_limit_is_never_exceeded(box: MakeBox, batch: MakeBatch) -> Non
 
 def test_what_never_came_here_is_counted_by_its_reason(box: MakeBox) -> None:
     outbox = box()
-    outbox.desk.door.leave_out(7, "sampled")
+    outbox.shared.intake.reject(7, "sampled")
     assert (outbox.stats().accepted, outbox.stats().dropped) == (7, {"sampled": 7})
 
 
@@ -116,7 +116,7 @@ def test_drop_old_lets_in_no_more_than_twice_the_bound_before_the_dispatcher_mak
     outbox = memory_box(max_entries=10, drop_old=True)
     for number in range(50):
         outbox.outbox.put(batch(f"person-{number}", number), monotonic())
-    assert len(outbox.desk.inbox) == 20
+    assert len(outbox.shared.inbox) == 20
     outbox.take_in()
     assert outbox.stats().dropped == {"outbox full": 40}
     assert outbox.stats().waiting == 10
