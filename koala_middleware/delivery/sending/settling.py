@@ -160,7 +160,8 @@ class Settling:
     def next_split(self, now: float) -> Parcel | None:
         """The next refused parcel with a part to send, or None.
 
-        Where splitting is hopeless, the whole parcel is refused."""
+        Where splitting is hopeless, the whole parcel is refused.
+        """
         while self.split:
             parcel, answer = self.split.popleft()
             if not self._shared.lanes.is_out(parcel):
@@ -226,7 +227,8 @@ class Settling:
         """The verdict for one parcel.
 
         A firewall may reject a single body: if the endpoint took others since, the answer is about this batch and
-        not about the key."""
+        not about the key.
+        """
         said = verdict(answer)
         if said is not Verdict.HOLD or not answer.may_concern_one_batch:
             return said

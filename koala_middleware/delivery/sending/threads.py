@@ -212,7 +212,8 @@ class Senders:
     def report(self, job: Job, result: Result) -> None:
         """Report a result, on the thread that posted the job.
 
-        After a failure no job begins before the dispatcher knows."""
+        After a failure no job begins before the dispatcher knows.
+        """
         went_well = self._answered(job, result)
         if not went_well:
             self._stopped = True
