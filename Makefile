@@ -21,7 +21,7 @@ demo: $(VENV)/demo
 
 test: programs lint types walls unit
 
-# What needs no browser, broker, database server or real web server, with fewer examples: under a minute.
+# What needs no browser, broker, database server or real web server, with fewer examples: about three minutes on two cores.
 quick: $(VENV)/ready
 	QUICK=1 $(BIN)/pytest -q -n auto -m 'not (needs_browser or needs_broker or needs_database or needs_server)'
 
