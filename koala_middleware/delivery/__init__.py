@@ -1,6 +1,6 @@
-"""Delivery: from a batch in hand to the endpoint's answer: outbox, worker, transport.
+"""Delivery: from a batch to the endpoint's answer, by schedule, outbox, senders and transports.
 
-Knows no framework and no cookie: it takes what wire.py calls a batch, and loses none.
+Must not know a framework or a cookie. It takes the batches of `protocol/`, and loses none.
 """
 
 from koala_middleware.delivery.delivery import Delivery
