@@ -130,10 +130,8 @@ def _retry(arguments: argparse.Namespace) -> int:
     if not moved:
         _print("No entries were refused.")
         return 0
-    waits = "waits" if moved == 1 else "wait"
-    _print(
-        f"{counted(moved, 'entry', 'entries')} {waits} again, for the app or: koala-middleware relay --once"
-    )
+    waiting = counted(moved, "entry waits", "entries wait")
+    _print(f"{waiting} again, for the app or: koala-middleware relay --once")
     return 0
 
 

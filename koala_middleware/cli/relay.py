@@ -88,8 +88,8 @@ def _relay_outbox(arguments: argparse.Namespace, ended: threading.Event, stall: 
     stats = delivery.stats()
     _print_summary(config.public_api_key, stats)
     if stats.waiting:
-        waits = "waits" if stats.waiting == 1 else "wait"
-        _warn(f"{counted(stats.waiting, 'entry', 'entries')} still {waits}{f': {reason}' if reason else '.'}")
+        waiting = counted(stats.waiting, "entry still waits", "entries still wait")
+        _warn(f"{waiting}{f': {reason}' if reason else '.'}")
     return 1 if stats.waiting or stats.dropped else 0
 
 

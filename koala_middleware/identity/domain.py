@@ -19,11 +19,12 @@ _FORWARDED_HOST = re.compile(r"""\bhost="?([^\s",;]+)""", re.IGNORECASE)
 def visitor_host(head: RequestHead, config: KoalaConfig) -> str:
     """The host in the visitor's address bar, `"www.example.com:8000"`; empty if the request names none."""
     host = head.header("host") or ""
-    if config.trust_forwarded_host:
-        # Each proxy appends to the right; only the last entry comes from the trusted one.
-        forwarded = (head.header("x-forwarded-host") or "").rpartition(",")[2].strip()
-        return forwarded or host
-    return host
+    return (_forwarded_host(head) or host) if config.trust_forwarded_host else host
+
+
+def _forwarded_host(head: RequestHead) -> str:
+    """Each proxy appends to the right; only the last entry can come from a trusted one."""
+    return (head.header("x-forwarded-host") or "").rpartition(",")[2].strip()
 
 
 def is_host_replaced(head: RequestHead, config: KoalaConfig) -> bool:
@@ -39,7 +40,8 @@ def is_host_replaced(head: RequestHead, config: KoalaConfig) -> bool:
 
 def _other_hosts(head: RequestHead) -> Iterator[str]:
     """The visitor's hosts by other headers than Host."""
-    yield from filter(None, [(head.header("x-forwarded-host") or "").rpartition(",")[2].strip()])
+    if forwarded := _forwarded_host(head):
+        yield forwarded
     yield from _FORWARDED_HOST.findall(head.header("forwarded") or "")
     if head.header("sec-fetch-site") == "same-origin":
         for name in ("origin", "referer"):

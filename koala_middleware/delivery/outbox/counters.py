@@ -68,6 +68,10 @@ class Snapshot:
     oldest: float | None = None
     succeeded_at: float | None = None
 
+    @property
+    def gone(self) -> int:
+        return self.delivered + self.refused + sum(self.dropped.values())
+
 
 @dataclass(slots=True)
 class Ledger:
@@ -117,6 +121,11 @@ class Ledger:
         )
 
 
+def waiting_entries(intake: Intake, outcomes: Ledger | Snapshot) -> int:
+    """What was accepted or adopted, and is not settled or handed back."""
+    return intake.accepted + outcomes.adopted - outcomes.forgotten - outcomes.gone
+
+
 def stats_of(intake: Intake, now: Snapshot, clocks: tuple[float, float], waiting_bytes: int) -> DeliveryStats:
     """The statistics. Entries put since the snapshot count as waiting.
 
@@ -126,7 +135,7 @@ def stats_of(intake: Intake, now: Snapshot, clocks: tuple[float, float], waiting
     monotonic, wall = clocks
     accepted = intake.accepted + now.adopted - now.forgotten
     rejected = {reason: tally.n for reason, tally in tuple(intake.rejected.items())}
-    waiting = accepted - now.delivered - now.refused - sum(now.dropped.values())
+    waiting = waiting_entries(intake, now)
     dropped = Counter(now.dropped) + Counter(rejected)
     age = None
     if waiting > 0:

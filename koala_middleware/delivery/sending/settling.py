@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from koala_middleware.delivery.delivery_log import DeliveryLog
 from koala_middleware.delivery.gil import paced
 from koala_middleware.delivery.outbox.base import Outbox, SharedState
+from koala_middleware.delivery.outbox.counters import waiting_entries
 from koala_middleware.delivery.report import Change, DeliveryEvent, Outcome
 from koala_middleware.delivery.schedule.items import Parcel, Waiting, batch_of
 from koala_middleware.delivery.schedule.lanes import FASTEST, all_items
@@ -53,9 +54,8 @@ class Settling:
         self.refused_in_a_row = 0
         self._refused_whole = 0
         self._taken = 0  # requests of which the endpoint took at least one batch
-        self._doubted: dict[
-            str, int
-        ] = {}  # the value of `_taken` when the endpoint did not take this lane's batch
+        # By lane: the value of `_taken` when the endpoint did not take its batch.
+        self._doubted: dict[str, int] = {}
         self.bulk = BulkSupport()
         self.split: deque[tuple[Parcel, Answer]] = deque()
         self.events: list[DeliveryEvent] = []
@@ -244,7 +244,7 @@ class Settling:
     # What an answer says of the endpoint
 
     def _hear(self, answer: Answer, job: Job, now: float, said: Verdict | None = None) -> Change | None:
-        """Log what changed."""
+        """Apply an answer to the circuit breaker and the backlog's rate. Returns the change of state, or None."""
         since = self._breaker.now.since
         if answer.taken:
             self._taken += 1
@@ -252,7 +252,8 @@ class Settling:
         change = self._breaker.answered(answer, said or verdict(answer), now, probe=job.probe)
         if change is not None:
             sure = not self._taken or not answer.may_concern_one_batch
-            self._log.changed(change, answer, self._waiting(), now, sure=sure)
+            waiting = waiting_entries(self._shared.intake, self._shared.ledger)
+            self._log.changed(change, answer, waiting, now, sure=sure)
             if change == "recovered" and now - since >= OUTAGE:
                 self.bulk.forget()
                 self._shared.lanes.make_late()
@@ -264,10 +265,6 @@ class Settling:
         lanes = self._shared.lanes
         if lanes.late_entries and any(parcel.late for parcel in job.parcels):
             lanes.speed = min(lanes.speed + (BULK_FASTER if job.is_bulk else FASTER), FASTEST)
-
-    def _waiting(self) -> int:
-        intake, ledger = self._shared.intake, self._shared.ledger
-        return intake.accepted + ledger.adopted - ledger.forgotten - ledger.gone
 
     def _tell(self, outcome: Outcome, part: Sequence[Waiting], answer: Answer) -> None:
         if self._listened_to:

@@ -60,7 +60,7 @@ class Cleaner:
         total size, and the outermost mapping gets `"$truncated": true`. NaN and infinity become None. A cycle, and
         whatever cannot be converted, becomes the name of its type.
         """
-        return _Walk(self._names, self._clean_text, self._clean_number).convert(value)
+        return _Walk(self).convert(value)
 
     def flat_json(self, members: object) -> str | None:
         """The JSON of a mapping of few short texts and numbers with nothing to mask, like most properties.
@@ -94,12 +94,10 @@ class _Walk:
 
     __slots__ = ("_clean_number", "_clean_text", "_names", "_pending", "_room", "_truncated")
 
-    def __init__(
-        self, names: PropertyNames, clean_text: Callable[[str], str], clean_number: Callable[[int], object]
-    ) -> None:
-        self._names = names
-        self._clean_text = clean_text
-        self._clean_number = clean_number
+    def __init__(self, cleaner: Cleaner) -> None:
+        self._names = cleaner._names
+        self._clean_text = cleaner._clean_text
+        self._clean_number = cleaner._clean_number
         self._room = _TOTAL_ROOM
         self._truncated = False
         self._pending: list[tuple[Any, Any, _Parents]] = []  # source, target, and the source's parents
