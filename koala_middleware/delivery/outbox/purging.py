@@ -1,6 +1,6 @@
 """Purges people from the files of a durable outbox that no living process holds.
 
-Living processes are told by a note, which each heeds when it looks around next. Must not know lanes.
+A note tells living processes, which apply it at their next scan. Must not know lanes.
 """
 
 from __future__ import annotations
