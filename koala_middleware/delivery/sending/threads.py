@@ -84,7 +84,7 @@ class DispatcherThread:
         self._bell.ring()
 
     def dismiss(self) -> None:
-        """End the thread as soon as nothing waits."""
+        """End the thread: its owner has released everything. A message that is in the inbox starts another."""
         self._dismissed = True
         self._bell.ring()
 
@@ -93,7 +93,7 @@ class DispatcherThread:
             return  # another thread is starting it
         try:
             if not self.alive:
-                self.alive = True
+                self.alive, self._dismissed = True, False
                 if not start_thread(self._run, "koala-delivery"):
                     self.alive = False
         finally:
@@ -114,13 +114,15 @@ class DispatcherThread:
         while True:
             self._sleeps_until = -math.inf  # awake: messages from now on are seen before we sleep
             wait = self._step()
+            if self._dismissed:
+                return
             now = monotonic()
             if math.isfinite(wait):
                 idle_since = None
             else:
                 idle_since = idle_since or now
                 wait = idle_since + IDLE - now
-                if wait <= 0 or self._dismissed:
+                if wait <= 0:
                     return
             self._sleeps_until = now + wait
             if self._asked():  # while we checked
