@@ -133,16 +133,15 @@ def stats_of(intake: Intake, now: Snapshot, clocks: tuple[float, float], waiting
         clocks: The monotonic clock and the wall clock.
     """
     monotonic, wall = clocks
-    accepted = intake.accepted + now.adopted - now.forgotten
     rejected = {reason: tally.n for reason, tally in tuple(intake.rejected.items())}
-    waiting = waiting_entries(intake, now)
+    waiting = waiting_entries(intake, now)  # callers go on counting, so `accepted` follows from it
     dropped = Counter(now.dropped) + Counter(rejected)
     age = None
     if waiting > 0:
         age = 0.0 if now.oldest is None else max(monotonic - now.oldest, 0.0)
     refused = intake.refused
     return DeliveryStats(
-        accepted=accepted + refused + sum(rejected.values()),
+        accepted=waiting + now.gone + refused + sum(rejected.values()),
         delivered=now.delivered,
         waiting=waiting,
         refused=now.refused + refused,
